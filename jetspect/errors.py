@@ -1,0 +1,114 @@
+"""Every error jetspect raises on purpose.
+
+JetspectError
+├── InputError            something the caller handed over is unusable (file, option, array)
+│   ├── ImageError        an image file or frame
+│   ├── DataSetError      a data set on disk
+│   └── ConfigError       a station or training file; lists every fault
+├── BundleError           a bundle cannot be trusted or read
+│   ├── BundleIntegrityError   a file changed, is missing, is extra or leaves the bundle
+│   ├── BundleVersionError     written by a newer jetspect
+│   └── SignatureError         signature missing, malformed or wrong
+├── EngineError           an engine cannot run a graph
+│   └── GoldenMismatchError    it runs, but does not reproduce the golden tiles
+├── ExportError           a model cannot become a bundle
+├── TrainingError         a training run cannot start or go on
+├── SourceError           a camera, folder or stream
+├── PublishError          broker, outbox or evidence store
+└── MissingDependencyError     a package or system part is not installed
+
+A message says what, the rule, the value and what to do next, in one line.
+"""
+
+from __future__ import annotations
+
+
+class JetspectError(Exception):
+    """Base of all errors raised on purpose. The CLI prints it as one line and exits with 2."""
+
+
+class InputError(JetspectError):
+    """Something the caller handed over is unusable."""
+
+
+class ImageError(InputError):
+    """An image file or a frame cannot be inspected as it is."""
+
+
+class DataSetError(InputError):
+    """A data set on disk is incomplete or inconsistent."""
+
+
+class ConfigError(InputError):
+    """A settings file has faults; ``faults`` holds one line for each.
+
+    Parameters
+    ----------
+    where
+        The file, as the user wrote it.
+    faults
+        ``key: what is wrong`` lines.
+    """
+
+    def __init__(self, where: str, faults: list[str]) -> None:
+        self.where = where
+        self.faults = faults
+        head = f"{where}: {len(faults)} fault{'s' if len(faults) != 1 else ''}"
+        super().__init__("\n  ".join([head, *faults]) if len(faults) > 1 else f"{where}: {faults[0]}")
+
+
+class BundleError(JetspectError):
+    """A bundle cannot be read."""
+
+
+class BundleIntegrityError(BundleError):
+    """A file of the bundle changed, is missing, is extra or leaves the bundle."""
+
+
+class BundleVersionError(BundleError):
+    """The bundle was written by a newer jetspect than this one."""
+
+
+class SignatureError(BundleError):
+    """The bundle's signature is missing, malformed or does not fit the key."""
+
+
+class EngineError(JetspectError):
+    """An engine cannot load or run a graph."""
+
+
+class GoldenMismatchError(EngineError):
+    """An engine runs a graph but does not reproduce its golden tiles."""
+
+
+class ExportError(JetspectError):
+    """A model cannot become a bundle."""
+
+
+class TrainingError(JetspectError):
+    """A training run cannot start or go on."""
+
+
+class SourceError(JetspectError):
+    """A camera, folder or stream cannot deliver frames."""
+
+
+class PublishError(JetspectError):
+    """The broker, the outbox or the evidence store failed."""
+
+
+class MissingDependencyError(JetspectError):
+    """A package or a system part is not installed.
+
+    Parameters
+    ----------
+    what
+        The missing part, e.g. ``"torch"``.
+    needed_for
+        What the user was doing, e.g. ``"exporting a model"``.
+    install
+        The command that installs it.
+    """
+
+    def __init__(self, what: str, needed_for: str, install: str) -> None:
+        super().__init__(f"{what} is needed for {needed_for} but is not installed; install it with: {install}")

@@ -1,0 +1,49 @@
+"""The seam between the inspector and whatever executes a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What really executes the graph, as proven when it was loaded."""
+
+    name: str
+    version: str
+    device: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} {self.precision} on {self.device}"
+
+
+class Engine(Protocol):
+    """Runs a bundle's graph on batches of uint8 tiles."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether any batch and any tile size that is a multiple of the stride is accepted."""
+        ...
+
+    def run(self, tiles: U8) -> U8:
+        """Score N x H x W x C uint8 tiles as N x K x H x W uint8. The answer is valid until the next call."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

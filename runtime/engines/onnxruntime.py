@@ -1,0 +1,116 @@
+"""ONNX Runtime on the CPU: the engine of laptops, CI and devices without a GPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from jetspect.errors import EngineError, InputError
+from jetspect.runtime.engines.base import U8, EngineInfo
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntimeEngine:
+    """Executes a graph on the CPU; output buffers are allocated once per tile shape and reused.
+
+    Parameters
+    ----------
+    model
+        The ONNX file, or its bytes (as a verified bundle hands them out).
+    threads
+        Threads of one run; 0 takes every core this process may use.
+
+    Raises
+    ------
+    EngineError
+        The graph is corrupt, or takes and returns something else than uint8 tiles and scores.
+    """
+
+    def __init__(self, model: Path | bytes, *, precision: str = "fp32", threads: int = 0) -> None:
+        if threads < 0:
+            raise InputError(f"engine threads must be 0 (all cores) or more, got {threads}")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        where = model.name if isinstance(model, Path) else "the graph"
+        try:
+            source: Any = str(model) if isinstance(model, Path) else model
+            self._session = ort.InferenceSession(source, options, providers=[PROVIDER])
+        except Exception as error:  # onnxruntime raises many unrelated types for a bad file
+            raise EngineError(
+                f"ONNX Runtime cannot load {where}: {_first_line(error)}; export the bundle again"
+            ) from error
+        if self._session.get_providers() != [PROVIDER]:
+            raise EngineError(f"ONNX Runtime runs on {self._session.get_providers()} instead of {PROVIDER}")
+        self._input, self._output = _signature(self._session, where)
+        self._channels = int(self._input.shape[3])
+        self._classes = int(self._output.shape[1])
+        self._binding = self._session.io_binding()
+        self._scores: dict[tuple[int, ...], U8] = {}
+        self._info = EngineInfo("onnxruntime", ort.__version__, f"cpu x{options.intra_op_num_threads}", precision)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def dynamic(self) -> bool:
+        return not any(isinstance(size, int) for size in self._input.shape[:3])
+
+    def run(self, tiles: U8) -> U8:
+        if (
+            tiles.dtype != np.uint8
+            or tiles.ndim != 4
+            or tiles.shape[3] != self._channels
+            or not tiles.flags.c_contiguous
+        ):
+            raise EngineError(
+                f"the graph takes contiguous uint8 tiles N x H x W x {self._channels}, got {tiles.dtype} {tiles.shape}"
+            )
+        n, h, w, _ = tiles.shape
+        scores = self._scores.setdefault((n, h, w), np.empty((n, self._classes, h, w), np.uint8))
+        bind = self._binding
+        bind.bind_input(self._input.name, "cpu", 0, np.uint8, tiles.shape, tiles.ctypes.data)
+        bind.bind_output(self._output.name, "cpu", 0, np.uint8, scores.shape, scores.ctypes.data)
+        try:
+            self._session.run_with_iobinding(bind)
+        except Exception as error:  # as above
+            raise EngineError(f"ONNX Runtime failed on tiles {tiles.shape}: {_first_line(error)}") from error
+        return scores
+
+    def close(self) -> None:
+        self._scores.clear()
+
+    def __enter__(self) -> OnnxRuntimeEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _signature(session: Any, where: str) -> tuple[Any, Any]:
+    """Return the one input and output after checking that they are uint8 tiles and scores."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise EngineError(
+            f"{where} has {len(inputs)} inputs and {len(outputs)} outputs; a jetspect graph has one of each"
+        )
+    got, gives = inputs[0], outputs[0]
+    if got.type != "tensor(uint8)" or len(got.shape) != 4 or got.shape[3] not in (1, 3):
+        raise EngineError(f"{where} takes {got.type} {got.shape}; a jetspect graph takes uint8 N x H x W x 1 or 3")
+    if gives.type != "tensor(uint8)" or len(gives.shape) != 4 or not isinstance(gives.shape[1], int):
+        raise EngineError(f"{where} returns {gives.type} {gives.shape}; a jetspect graph returns uint8 N x K x H x W")
+    return got, gives
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,167 @@
+"""Frame -> inspection: the hot path of a station."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from jetspect.errors import InputError
+from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.checks import CheckSettings, check_frame
+from jetspect.runtime.engines.base import Engine
+from jetspect.runtime.frames import Frame, LostFrame, utc_now
+from jetspect.runtime.postprocess.reference import Component, find_components, paint, to_defect
+from jetspect.runtime.region import TilingSettings
+from jetspect.runtime.results import Inspection, ModelIdentity, Timings, Verdict
+from jetspect.runtime.scoring import ScoreMapper, Scores
+from jetspect.runtime.settings import Settings
+from jetspect.runtime.verdict import VerdictRules, judge
+
+U8 = npt.NDArray[np.uint8]
+
+
+class InspectorSettings(Settings):
+    """What a station adds to a bundle: geometry of the view, input checks and verdict rules."""
+
+    tiling: TilingSettings = Field(default_factory=TilingSettings)
+    checks: CheckSettings = Field(default_factory=CheckSettings)
+    verdict: VerdictRules = Field(default_factory=VerdictRules)
+    pixel_pitch_mm: float | None = Field(
+        None, gt=0, description="Edge of one pixel on the part; None: areas in px only"
+    )
+    max_reported: int = Field(500, ge=1, description="Defects described one by one; the largest ones are kept")
+
+
+class Inspector:
+    """Inspects frames with one bundle in one engine. Closing it closes the engine.
+
+    Not thread-safe; the score map is reused from frame to frame.
+
+    Raises
+    ------
+    InputError
+        Settings that do not fit the bundle: an unknown class, limits in mm2 without a pixel pitch, a wrong tile size.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, settings: InspectorSettings | None = None) -> None:
+        self._settings = settings or InspectorSettings()
+        self._manifest = bundle.manifest
+        self._engine = engine
+        self._check_settings()
+        pitch = self._settings.pixel_pitch_mm
+        self._pixel_area = None if pitch is None else pitch * pitch
+        self._mapper = ScoreMapper(bundle.manifest, engine, self._settings.tiling)
+        self.model = ModelIdentity(
+            name=bundle.manifest.name,
+            version=bundle.manifest.version,
+            manifest_sha256=bundle.manifest_sha256,
+            precision=engine.info.precision,
+            engine=str(engine.info),
+        )
+
+    def inspect(self, frame: Frame | LostFrame) -> Inspection:
+        """Judge one frame. A lost frame, or one that fails the input checks, is UNKNOWN."""
+        if isinstance(frame, LostFrame):
+            return self._unknown(frame, (frame.reason,), None, Timings())
+        start = perf_counter_ns()
+        reasons = check_frame(frame.image, self._settings.checks)
+        checked = perf_counter_ns()
+        if reasons:
+            spent = (checked - start) / 1e6
+            return self._unknown(frame, reasons, frame.size_wh, Timings(checks_ms=spent, total_ms=spent))
+        scores = self._mapper.score(frame.image)
+        scored = perf_counter_ns()
+        components = self._components(scores)
+        truncated = max(0, len(components) - self._settings.max_reported)
+        if truncated:
+            keep = sorted(range(len(components)), key=lambda i: -components[i].area_px)[: self._settings.max_reported]
+            components = [components[i] for i in sorted(keep)]
+        hw = scores.grid.frame_hw
+        defects = tuple(to_defect(c, self._manifest.output, hw, self._pixel_area) for c in components)
+        described = perf_counter_ns()
+        verdict, reasons = judge(defects, self._settings.verdict)
+        if truncated:
+            verdict, reasons = Verdict.NOK, (*reasons, f"{truncated} more defects are not listed")
+        end = perf_counter_ns()
+        return Inspection(
+            frame_id=frame.frame_id,
+            captured_at=frame.captured_at,
+            inspected_at=utc_now(),
+            verdict=verdict,
+            reasons=reasons,
+            defects=defects,
+            size_wh=frame.size_wh,
+            model=self.model,
+            timings=Timings(
+                checks_ms=(checked - start) / 1e6,
+                gather_ms=scores.gather_ms,
+                engine_ms=scores.engine_ms,
+                scatter_ms=scores.scatter_ms,
+                postprocess_ms=(described - scored) / 1e6,
+                verdict_ms=(end - described) / 1e6,
+                total_ms=(end - start) / 1e6,
+            ),
+            tiles=len(scores.grid.tiles),
+            tiles_skipped=scores.grid.skipped,
+            defects_truncated=truncated,
+            part_id=frame.part_id,
+            origin=frame.origin,
+        )
+
+    def segment(self, image: U8) -> U8:
+        """Return the class mask of an image after post-processing: uint8 H x W, 0 background, k class k-1."""
+        scores = self._mapper.score(image)
+        return paint(self._components(scores), scores.grid.frame_hw)
+
+    def score_map(self, image: U8) -> U8:
+        """Return a copy of the stitched score map: uint8 K x H x W."""
+        return self._mapper.score(image).score_map.copy()
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _components(self, scores: Scores) -> list[Component]:
+        return find_components(scores.score_map, self._manifest.output, hot=scores.hot, pixel_area_mm2=self._pixel_area)
+
+    def _unknown(
+        self, frame: Frame | LostFrame, reasons: tuple[str, ...], size_wh: tuple[int, int] | None, timings: Timings
+    ) -> Inspection:
+        return Inspection(
+            frame_id=frame.frame_id,
+            captured_at=frame.captured_at,
+            inspected_at=utc_now(),
+            verdict=Verdict.UNKNOWN,
+            reasons=reasons,
+            defects=(),
+            size_wh=size_wh,
+            model=self.model,
+            timings=timings,
+            part_id=frame.part_id,
+            origin=frame.origin,
+        )
+
+    def _check_settings(self) -> None:
+        known = [c.name for c in self._manifest.output.classes]
+        unknown = sorted(set(self._settings.verdict.classes) - set(known))
+        if unknown:
+            raise InputError(
+                f"verdict.classes names {', '.join(unknown)}, which bundle {self._manifest.name} does not have; "
+                f"its classes are {', '.join(known)}"
+            )
+        in_mm = self._settings.verdict.needs_pitch or any(
+            c.min_area_mm2 is not None for c in self._manifest.output.classes
+        )
+        if in_mm and self._settings.pixel_pitch_mm is None:
+            raise InputError("limits in mm2 need the pixel pitch; set optics.pixel_pitch_mm in the station file")

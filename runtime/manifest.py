@@ -1,0 +1,159 @@
+"""The manifest of a bundle: everything a device needs to know about a model, as a versioned schema."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Precision = Literal["fp32", "fp16", "int8"]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# One plain file name: no folder, no leading dot, so it cannot leave the bundle.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Provenance(Part):
+    """Where the weights come from and what exported them."""
+
+    model: str = Field(description="Registered name or module:factory, with its arguments")
+    checkpoint_sha256: Sha256 | None = Field(default=None, description="Hash of the checkpoint file; None for none")
+    command: str = Field(default="", description="The command that exported the bundle")
+    tools: dict[str, str] = Field(default_factory=dict, description="Package name -> version")
+    data: str = Field(default="", description="Data set and split that parity and golden tiles were taken from")
+
+
+class InputContract(Part):
+    """What goes into every graph: uint8 tiles N x T x T x C, as the camera gives them.
+
+    Mean and standard deviation are nodes of the graph; they stand here for people.
+    """
+
+    name: str = "tiles_u8"
+    channels: Literal[1, 3] = 3
+    colour_order: Literal["BGR", "GREY"] = "BGR"
+    mean: tuple[float, ...] = Field(description="Subtracted in the graph, on the 0-255 scale, one per channel")
+    std: tuple[float, ...] = Field(description="Divided by in the graph, on the 0-255 scale, one per channel")
+
+
+class TilingContract(Part):
+    """How a frame may be cut so that the stitched score map equals the whole-frame one."""
+
+    mode: Literal["exact", "blend"] = Field(
+        description="exact: cores are stitched; blend: no halo makes tiles exact, so overlaps are blended (Hann)"
+    )
+    stride_px: int = Field(ge=1, description="Tile origins and sizes are multiples of this")
+    halo_px: int = Field(ge=0, description="Border of a tile that is thrown away (exact) or overlapped (blend)")
+    halo_error: float = Field(ge=0.0, description="Largest difference of probability measured at that halo")
+    tile_px: int = Field(ge=1, description="Default tile edge")
+
+    @model_validator(mode="after")
+    def _geometry(self) -> TilingContract:
+        if self.tile_px % self.stride_px or self.halo_px % self.stride_px:
+            raise ValueError(
+                f"tile_px {self.tile_px} and halo_px {self.halo_px} must be multiples of stride_px {self.stride_px}"
+            )
+        if self.tile_px <= 2 * self.halo_px:
+            raise ValueError(f"tile_px {self.tile_px} leaves no core inside two halos of {self.halo_px}")
+        return self
+
+
+class ClassSpec(Part):
+    """One defect class: where it starts, and how small or thin it may be."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)
+    threshold: Probability = Field(0.5, description="A defect has at least one pixel at or above this (high threshold)")
+    threshold_low: Probability = Field(0.5, description="It grows to connected pixels at or above this (hysteresis)")
+    min_area_px: int = Field(1, ge=1, description="Smaller components are dropped")
+    min_area_mm2: float | None = Field(None, gt=0.0, description="The same in mm2; needs the station's pixel pitch")
+    max_area_px: int | None = Field(None, ge=1, description="Larger components are dropped; None for no limit")
+    max_aspect: float | None = Field(None, ge=1.0, description="Longer side / shorter side of the box, at most")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ClassSpec:
+        if self.threshold_low > self.threshold:
+            raise ValueError(f"threshold_low {self.threshold_low} must not exceed threshold {self.threshold}")
+        return self
+
+
+class OutputContract(Part):
+    """What comes out of every graph: uint8 scores N x K x T x T, 255 times the probability."""
+
+    name: str = "scores_u8"
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
+    classes: tuple[ClassSpec, ...] = Field(min_length=1)
+    open_px: int = Field(0, ge=0, le=15, description="Morphological opening with a (2 n + 1) square before labelling")
+    close_px: int = Field(0, ge=0, le=15, description="Morphological closing with a (2 n + 1) square before labelling")
+    connectivity: Literal[4, 8] = 8
+
+    @model_validator(mode="after")
+    def _unique(self) -> OutputContract:
+        names = [c.name for c in self.classes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"class names must differ, got {names}")
+        return self
+
+
+class Parity(Part):
+    """How closely a graph reproduces the PyTorch model on real tiles."""
+
+    tiles: int = Field(ge=1)
+    max_abs: float = Field(ge=0.0, description="Largest difference of probability")
+    mask_iou: float = Field(ge=0.0, le=1.0, description="IoU of the masks at the high thresholds")
+
+
+class GoldenTolerance(Part):
+    """How far an engine's uint8 scores may be from the golden FP32 ones."""
+
+    max_levels: int = Field(ge=0, le=255, description="Largest difference of any score, in steps of 1/255")
+    mean_levels: float = Field(ge=0.0, description="Largest mean difference of any tile, in steps of 1/255")
+
+
+class GraphSpec(Part):
+    """One ONNX graph of the bundle."""
+
+    file: FileName
+    sha256: Sha256
+    parity: Parity
+    tolerance: GoldenTolerance
+    accuracy: dict[str, float] = Field(default_factory=dict, description="Metric -> value measured with this graph")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="How the precision was reached (calibration)")
+
+
+class GoldenSpec(Part):
+    """golden.npz: ``tiles`` uint8 N x T x T x C and ``scores`` uint8 N x K x T x T of the FP32 graph."""
+
+    file: FileName
+    tiles: int = Field(ge=1)
+    tile_px: int = Field(ge=1)
+
+
+class Manifest(Part):
+    """manifest.json of a bundle."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
+    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]*$", max_length=40)
+    created: datetime
+    description: str = ""
+    provenance: Provenance
+    input: InputContract
+    tiling: TilingContract
+    output: OutputContract
+    graphs: dict[Precision, GraphSpec] = Field(min_length=1)
+    golden: GoldenSpec
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        if len(self.input.mean) != self.input.channels or len(self.input.std) != self.input.channels:
+            raise ValueError("input.mean and input.std need one value per channel")
+        if "fp32" not in self.graphs:
+            raise ValueError("graphs needs fp32: it defines the golden answer")
+        return self

@@ -1,0 +1,94 @@
+"""What the inspector answers: defects, timings and a verdict for one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+
+class Verdict(str, Enum):
+    """OK: inspected and within the rules. NOK: outside them. UNKNOWN: not properly inspected, never taken as OK."""
+
+    OK = "OK"
+    NOK = "NOK"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One connected component after thresholds, in frame pixels (x right, y down, pixel centres at integers).
+
+    Attributes
+    ----------
+    area_px
+        Number of pixels.
+    box_xyxy
+        Left, top, right, bottom; right and bottom are exclusive.
+    centroid_xy
+        Mean of the pixel coordinates.
+    peak, mean
+        Highest and mean probability over the component, 0-1 in steps of 1/255 (mean: exact quotient).
+    polygon_xy
+        Outer contour, simplified to 1 px.
+    touches_border
+        Whether it reaches the frame's edge, so that its size may be cut off.
+    """
+
+    class_name: str
+    area_px: int
+    box_xyxy: tuple[int, int, int, int]
+    centroid_xy: tuple[float, float]
+    peak: float
+    mean: float
+    polygon_xy: tuple[tuple[int, int], ...]
+    touches_border: bool
+    area_mm2: float | None = None
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Wall time per stage of one inspection, in milliseconds."""
+
+    checks_ms: float = 0.0
+    gather_ms: float = 0.0
+    engine_ms: float = 0.0
+    scatter_ms: float = 0.0
+    postprocess_ms: float = 0.0
+    verdict_ms: float = 0.0
+    total_ms: float = 0.0
+
+    @property
+    def outside_engine_ms(self) -> float:
+        return self.total_ms - self.engine_ms
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model, in which engine, gave an answer."""
+
+    name: str
+    version: str
+    manifest_sha256: str
+    precision: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The result for one frame."""
+
+    frame_id: str
+    captured_at: datetime
+    inspected_at: datetime
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    defects: tuple[Defect, ...]
+    size_wh: tuple[int, int] | None
+    model: ModelIdentity
+    timings: Timings = field(default_factory=Timings)
+    tiles: int = 0
+    tiles_skipped: int = 0
+    defects_truncated: int = 0
+    part_id: str | None = None
+    origin: str = ""

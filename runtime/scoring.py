@@ -1,0 +1,194 @@
+"""Frame -> score map: gather tiles from the uint8 frame, run the engine, stitch what it answers.
+
+The frame is never copied as a whole and never turned into floats; tiles go straight into the engine's input batch and
+cores straight into the score map. Both buffers are kept from frame to frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from jetspect.runtime.engines.base import Engine
+from jetspect.runtime.manifest import Manifest, TilingContract
+from jetspect.runtime.postprocess.reference import Box, level_of
+from jetspect.runtime.region import TilingSettings, region_mask
+from jetspect.runtime.tiling import Tile, TileGrid, cut_axis, hann_weights, plan_tiles
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The score map of one frame, valid until the next one.
+
+    Attributes
+    ----------
+    score_map
+        uint8 K x H x W.
+    hot
+        Per class a box outside which every score is below the low threshold; None where all are.
+    """
+
+    score_map: U8
+    hot: tuple[Box | None, ...]
+    grid: TileGrid
+    gather_ms: float
+    engine_ms: float
+    scatter_ms: float
+
+
+class ScoreMapper:
+    """Scores whole frames with one engine. Not thread-safe: one mapper per thread.
+
+    Raises
+    ------
+    InputError
+        The tile size breaks the model's rules, or the region does not fit the frame.
+    """
+
+    def __init__(self, manifest: Manifest, engine: Engine, settings: TilingSettings) -> None:
+        self._contract = manifest.tiling
+        self._channels = manifest.input.channels
+        self._low = [level_of(c.threshold_low) for c in manifest.output.classes]
+        self._engine = engine
+        self._settings = settings
+        self.tile_px = settings.tile_px or manifest.tiling.tile_px
+        self._grid_for((self.tile_px, self.tile_px), None)  # refuses a wrong tile size before the first frame
+        self._canvas: _Exact | None = None
+        self._tiles = np.empty(0, np.uint8)
+
+    def score(self, image: U8) -> Scores:
+        """Score one frame, uint8 H x W x 3 (BGR) or H x W; grey and colour are converted to what the model takes."""
+        canvas = self._canvas_for((image.shape[0], image.shape[1]))
+        canvas.clear()
+        spent = [0, 0, 0]
+        batch = self._settings.batch
+        for first in range(0, len(canvas.grid.tiles), batch):
+            group = canvas.grid.tiles[first : first + batch]
+            times = [perf_counter_ns()]
+            for slot, tile in enumerate(group):
+                gather(image, tile, self._tiles[slot])
+            times.append(perf_counter_ns())
+            # A static engine takes full batches only; slots left over hold an old tile whose answer is ignored.
+            scores = self._engine.run(self._tiles[: len(group)] if self._engine.dynamic else self._tiles)
+            times.append(perf_counter_ns())
+            for slot, tile in enumerate(group):
+                canvas.scatter(scores[slot], tile)
+            times.append(perf_counter_ns())
+            spent = [total + after - before for total, before, after in zip(spent, times, times[1:], strict=False)]
+        start = perf_counter_ns()
+        canvas.finish()
+        spent[2] += perf_counter_ns() - start
+        gather_ms, engine_ms, scatter_ms = (ns / 1e6 for ns in spent)
+        return Scores(canvas.score_map, tuple(canvas.hot), canvas.grid, gather_ms, engine_ms, scatter_ms)
+
+    def _canvas_for(self, frame_hw: tuple[int, int]) -> _Exact:
+        if self._canvas is None or self._canvas.grid.frame_hw != frame_hw:
+            region = region_mask(self._settings, frame_hw)
+            grid = self._grid_for(frame_hw, region)
+            self._tiles = np.zeros((self._settings.batch, *grid.tile_hw, self._channels), np.uint8)
+            self._canvas = (
+                _Exact(grid, region, self._low)
+                if self._contract.mode == "exact"
+                else _Blend(grid, region, self._low, self._contract, self.tile_px)
+            )
+        return self._canvas
+
+    def _grid_for(self, frame_hw: tuple[int, int], region: U8 | None) -> TileGrid:
+        return plan_tiles(
+            frame_hw,
+            tile_px=self.tile_px,
+            halo_px=self._contract.halo_px,
+            stride_px=self._contract.stride_px,
+            keep=region,
+            shrink=self._engine.dynamic,
+        )
+
+
+def gather(image: U8, tile: Tile, out: U8) -> None:
+    """Copy one tile of a frame into an engine's input, uint8 T x T x C; reflect what lies beyond the frame."""
+    height, width, channels = out.shape
+    part = image[tile.y.origin : tile.y.origin + height, tile.x.origin : tile.x.origin + width]
+    below, right = height - part.shape[0], width - part.shape[1]
+    if below or right:
+        padded = cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+        part = padded.astype(np.uint8, copy=False)
+    if image.ndim == 3 and channels == 3:
+        out[...] = part
+    elif image.ndim == 2 and channels == 1:
+        out[:, :, 0] = part
+    elif image.ndim == 2:
+        cv2.cvtColor(part, cv2.COLOR_GRAY2BGR, dst=out)
+    else:
+        cv2.cvtColor(part, cv2.COLOR_BGR2GRAY, dst=out[:, :, 0])
+
+
+class _Exact:
+    """The score map of frames of one size, stitched from cores."""
+
+    def __init__(self, grid: TileGrid, region: U8 | None, low: list[int]) -> None:
+        self.grid = grid
+        self.hot: list[Box | None] = [None] * len(low)
+        self.score_map = np.zeros((len(low), *grid.frame_hw), np.uint8)
+        self._region = region
+        self._low = low
+
+    def clear(self) -> None:
+        # Cores cover every pixel that is not skipped, and what is skipped stays zero from the start.
+        self.hot = [None] * len(self._low)
+
+    def scatter(self, scores: U8, tile: Tile) -> None:
+        rows, columns = tile.core
+        for k, low in enumerate(self._low):
+            core = scores[k][tile.crop]
+            if self._region is not None:
+                core = np.bitwise_and(core, self._region[tile.core])
+            self.score_map[k][tile.core] = core
+            if core.max() >= low:
+                self.hot[k] = _join(self.hot[k], (rows.start, columns.start, rows.stop, columns.stop))
+
+    def finish(self) -> None:
+        """Complete the map after the last tile."""
+
+
+class _Blend(_Exact):
+    """The same from overlapping tiles under Hann weights, for models that no halo makes exact."""
+
+    def __init__(
+        self, grid: TileGrid, region: U8 | None, low: list[int], contract: TilingContract, tile_px: int
+    ) -> None:
+        super().__init__(grid, region, low)
+        self._sum: F32 = np.zeros(self.score_map.shape, np.float32)
+        self._weights: list[dict[int, F32]] = []
+        for length, tile in zip(grid.frame_hw, grid.tile_hw, strict=True):
+            cuts = cut_axis(length, tile_px, contract.halo_px, contract.stride_px)
+            weights = hann_weights(length, cuts, tile)
+            self._weights.append({c.origin: w for c, w in zip(cuts, weights, strict=True)})
+
+    def clear(self) -> None:
+        super().clear()
+        self._sum.fill(0)
+
+    def scatter(self, scores: U8, tile: Tile) -> None:
+        top, left = tile.y.origin, tile.x.origin
+        target = self._sum[:, top : top + scores.shape[1], left : left + scores.shape[2]]
+        _, height, width = target.shape
+        weight = np.outer(self._weights[0][top][:height], self._weights[1][left][:width])
+        target += scores[:, :height, :width] * weight
+
+    def finish(self) -> None:
+        np.copyto(self.score_map, np.minimum(self._sum + 0.5, 255.0), casting="unsafe")
+        if self._region is not None:
+            np.bitwise_and(self.score_map, self._region, out=self.score_map)
+        whole = (0, 0, *self.grid.frame_hw)
+        self.hot = [whole if self.score_map[k].max() >= low else None for k, low in enumerate(self._low)]
+
+
+def _join(a: Box | None, b: Box) -> Box:
+    return b if a is None else (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
