@@ -119,7 +119,7 @@ class Inspector:
 
     def score_map(self, image: U8) -> U8:
         """Return a copy of the stitched score map: uint8 K x H x W."""
-        return self._mapper.score(image).score_map.copy()
+        return np.array(self._mapper.score(image).score_map)
 
     def close(self) -> None:
         self._engine.close()

@@ -1,0 +1,17 @@
+"""Where frames come from. Every source has its settings model and follows :class:`jetspect.runtime.frames.Source`."""
+
+from __future__ import annotations
+
+from jetspect.runtime.frames import Source
+from jetspect.runtime.sources.folder import FolderSettings, FolderSource
+from jetspect.runtime.sources.synthetic import SyntheticSettings, SyntheticSource
+from jetspect.runtime.sources.video import VideoSettings, VideoSource
+
+
+def open_source(settings: FolderSettings | VideoSettings | SyntheticSettings) -> Source:
+    """Open the source that the settings describe. Raises SourceError where it cannot be opened."""
+    if isinstance(settings, FolderSettings):
+        return FolderSource(settings)
+    if isinstance(settings, VideoSettings):
+        return VideoSource(settings)
+    return SyntheticSource(settings)

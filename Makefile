@@ -1,0 +1,44 @@
+# Two commands for newcomers: `make demo` and `make test`. Each sets up what it needs; a stamp file says what is done.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGE_FILES := setup.cfg pyproject.toml
+
+.PHONY: demo test lint types pytest system-test format clean
+
+demo: $(VENV)/.stamp-demo
+	$(BIN)/jetspect demo --out demo
+
+test: system-test lint types pytest
+
+lint: $(VENV)/.stamp-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.stamp-test
+	$(BIN)/mypy
+
+pytest: $(VENV)/.stamp-test system-test
+	$(BIN)/pytest
+
+format: $(VENV)/.stamp-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The broker that the tests start for real. apt is used when root, otherwise the command to run is printed.
+system-test:
+	@sh tests/system_packages.sh
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.stamp-demo: $(BIN)/python $(PACKAGE_FILES)
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.stamp-test: $(BIN)/python $(PACKAGE_FILES) tests/constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[test]'
+	@touch $@ $(VENV)/.stamp-demo
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,143 @@
+"""torch -> ONNX: one graph that takes uint8 tiles as the camera gives them and returns uint8 scores.
+
+Normalisation, layout, activation and rounding are nodes of the graph, so they cannot be got wrong on the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Literal
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from jetspect.errors import ExportError
+
+OPSET = 18
+Activation = Literal["sigmoid", "softmax"]
+
+
+class TileGraph(nn.Module):
+    """A model between uint8 tiles N x T x T x C and scores N x K x T x T.
+
+    Scores are ``clip(255 p + 0.5)`` cast to uint8, so truncation rounds the same everywhere; with ``as_float`` they are
+    the probabilities p themselves, for parity and calibration. With ``half`` the model runs in FP16 between FP32 ends.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        *,
+        activation: Activation = "sigmoid",
+        half: bool = False,
+        as_float: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model.half() if half else model
+        # (x - mean) / std as one multiplication and one addition.
+        scale = 1 / torch.tensor(std, dtype=torch.float32)
+        self.register_buffer("scale", scale.view(1, -1, 1, 1))
+        self.register_buffer("shift", (-torch.tensor(mean, dtype=torch.float32) * scale).view(1, -1, 1, 1))
+        self._activation, self._half, self._as_float = activation, half, as_float
+
+    def forward(self, tiles_u8: Tensor) -> Tensor:
+        x = tiles_u8.permute(0, 3, 1, 2).float() * self.get_buffer("scale") + self.get_buffer("shift")
+        logits = self.model(x.half() if self._half else x).float()
+        p = logits.sigmoid() if self._activation == "sigmoid" else logits.softmax(dim=1)
+        answer: Tensor = p if self._as_float else (p * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+        return answer
+
+
+def to_onnx(graph: TileGraph, *, channels: int, stride_px: int) -> bytes:
+    """Export a tile graph with dynamic batch, height and width (multiples of the stride).
+
+    Raises
+    ------
+    ExportError
+        torch.export cannot trace the model, for example because its path depends on the data.
+    """
+    edge = stride_px * max(2, -(-64 // stride_px))
+    # Height and width differ and no axis is 1: torch.export specialises what looks equal or trivial.
+    example = torch.randint(0, 255, (2, edge, edge + stride_px, channels), dtype=torch.uint8)
+    dim = torch.export.Dim.DYNAMIC
+    name = "probabilities" if graph._as_float else "scores_u8"
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                graph.eval(),
+                (example,),
+                dynamo=True,
+                dynamic_shapes={"tiles_u8": {0: dim, 1: dim, 2: dim}},
+                input_names=["tiles_u8"],
+                output_names=[name],
+                opset_version=OPSET,
+                external_data=False,
+                optimize=True,
+                verbose=False,
+            )
+        except Exception as error:  # torch.export raises many unrelated types
+            line = next((x for x in str(error).splitlines() if x.strip()), type(error).__name__)
+            raise ExportError(f"torch.export cannot turn the model into a graph: {line.strip()[:300]}") from error
+        if program is None:
+            raise ExportError("torch.onnx.export returned no program; update torch")
+        model = onnx.ModelProto()
+        model.CopyFrom(program.model_proto)
+    model = _clean(model)
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Fold every BatchNorm that directly follows a convolution in a Sequential into it, in place."""
+    for child in model.children():
+        fold_batch_norm(child)
+    if isinstance(model, nn.Sequential):
+        for index in range(len(model) - 1):
+            first, second = model[index], model[index + 1]
+            if isinstance(first, (nn.Conv2d, nn.ConvTranspose2d)) and isinstance(second, nn.BatchNorm2d):
+                transposed = isinstance(first, nn.ConvTranspose2d)
+                model[index] = fuse_conv_bn_eval(first, second, transpose=transposed)
+                model[index + 1] = nn.Identity()
+    return model
+
+
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop what the exporter notes about the machine: stack traces, file names, Python names."""
+    model.producer_name, model.doc_string = "jetspect", ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.name, graph.doc_string = "tiles_to_scores", ""
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for value in (*graph.input, *graph.output):
+        for axis, label in ((0, "N"), (1 if value in graph.input else 2, "H"), (2 if value in graph.input else 3, "W")):
+            value.type.tensor_type.shape.dim[axis].dim_param = label
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's own chatter off the terminal; its failures still raise."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,42 @@
+"""Does the ONNX graph give the same answer as the PyTorch model? Measured on real tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from jetspect.errors import ExportError
+from jetspect.export.geometry import Score
+from jetspect.runtime.manifest import Parity
+
+U8 = npt.NDArray[np.uint8]
+MAX_ABS = {"fp32": 1e-3, "fp16": 2e-2}
+MIN_IOU = {"fp32": 0.999, "fp16": 0.99}
+
+
+def measure_parity(reference: Score, candidate: Score, tiles: U8, thresholds: Sequence[float]) -> Parity:
+    """Compare two scorers on tiles uint8 N x T x T x C.
+
+    ``mask_iou`` pools the masks at the high thresholds over all tiles; two empty masks agree.
+    """
+    largest, both, either = 0.0, 0, 0
+    for index in range(len(tiles)):
+        expected, got = reference(tiles[index : index + 1])[0], candidate(tiles[index : index + 1])[0]
+        largest = max(largest, float(np.abs(expected - got).max()))
+        for k, threshold in enumerate(thresholds):
+            a, b = expected[k] >= threshold, got[k] >= threshold
+            both += int(np.count_nonzero(a & b))
+            either += int(np.count_nonzero(a | b))
+    return Parity(tiles=len(tiles), max_abs=largest, mask_iou=both / either if either else 1.0)
+
+
+def require_parity(parity: Parity, precision: str) -> None:
+    """Raise ExportError where a graph is further from the model than its precision explains."""
+    if not parity.max_abs <= MAX_ABS[precision] or parity.mask_iou < MIN_IOU[precision]:
+        raise ExportError(
+            f"the {precision} graph differs from the model: probability by {parity.max_abs:.2g} (at most "
+            f"{MAX_ABS[precision]:g}), mask IoU {parity.mask_iou:.4f} (at least {MIN_IOU[precision]}) on {parity.tiles} "
+            "tiles; nothing was written. Does the model behave differently in training and evaluation mode?"
+        )

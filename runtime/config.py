@@ -1,0 +1,116 @@
+"""The station file: one inspection point as one TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from jetspect.errors import InputError
+from jetspect.runtime.checks import CheckSettings
+from jetspect.runtime.inspector import InspectorSettings
+from jetspect.runtime.manifest import Precision
+from jetspect.runtime.publishing.evidence import EvidenceSettings
+from jetspect.runtime.publishing.mqtt import BrokerSettings
+from jetspect.runtime.publishing.topics import check_level
+from jetspect.runtime.region import TilingSettings
+from jetspect.runtime.settings import LocalPath, Settings, load_settings
+from jetspect.runtime.sources.folder import FolderSettings
+from jetspect.runtime.sources.synthetic import SyntheticSettings
+from jetspect.runtime.sources.video import VideoSettings
+from jetspect.runtime.verdict import VerdictRules
+
+
+class StationSettings(Settings):
+    """``[station]``: where this inspection point stands; the levels of its MQTT topics."""
+
+    namespace: str = Field("jetspect", description="First topic level")
+    site: str = Field(description="Plant")
+    area: str = Field(description="Area of the plant")
+    line: str = Field(description="Line")
+    unit: str = Field(description="This inspection point")
+
+    @field_validator("namespace", "site", "area", "line", "unit")
+    @classmethod
+    def _topic_level(cls, value: str) -> str:
+        try:
+            return check_level(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
+
+class BundleSettings(Settings):
+    """``[bundle]``: the model."""
+
+    path: LocalPath = Field(description="Bundle folder or .zip")
+    precision: Precision = Field("fp32", description="Which graph of the bundle runs; never changed quietly")
+    public_key: LocalPath | None = Field(
+        None, description="ed25519 public key (PEM); with it unsigned bundles are refused"
+    )
+
+
+class EngineSettings(Settings):
+    """``[engine]``: what executes the graph."""
+
+    kind: Literal["onnxruntime"] = Field("onnxruntime", description="Engine; onnxruntime runs on the CPU")
+    threads: int = Field(0, ge=0, description="Threads of one run; 0 takes every core")
+
+
+class OpticsSettings(Settings):
+    """``[optics]``: geometry of the view."""
+
+    pixel_pitch_mm: float | None = Field(None, gt=0, description="Edge of one pixel on the part; None: no areas in mm2")
+
+
+class QueueSettings(Settings):
+    """``[queue]``: what happens when frames come faster than they are inspected."""
+
+    frames: int = Field(2, ge=1, le=64, description="Frames that may wait; each holds its image in memory")
+    policy: Literal["block", "drop_oldest", "drop_newest"] = Field(
+        "block", description="block: the source waits; otherwise the frame becomes an UNKNOWN result and is counted"
+    )
+
+
+class OutboxSettings(Settings):
+    """``[outbox]``: the durable queue between the inspection and the broker."""
+
+    path: LocalPath = Field(Path("outbox.sqlite"), validate_default=True, description="SQLite file")
+    keep_hours: float = Field(72.0, ge=0, description="Acknowledged results stay this long for a replay")
+    max_mb: int = Field(1024, ge=1, description="Then the oldest acknowledged results go; unsent ones never")
+
+
+Source = Annotated[FolderSettings | VideoSettings | SyntheticSettings, Field(discriminator="kind")]
+
+
+class StationConfig(Settings):
+    """A whole station file."""
+
+    station: StationSettings
+    bundle: BundleSettings
+    source: Source
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    optics: OpticsSettings = Field(default_factory=OpticsSettings)
+    tiling: TilingSettings = Field(default_factory=TilingSettings)
+    checks: CheckSettings = Field(default_factory=CheckSettings)
+    verdict: VerdictRules = Field(default_factory=VerdictRules)
+    queue: QueueSettings = Field(default_factory=QueueSettings)
+    outbox: OutboxSettings = Field(default_factory=OutboxSettings)
+    broker: BrokerSettings | None = Field(None, description="Without it results only wait in the outbox")
+    evidence: EvidenceSettings | None = Field(None, description="Without it no pictures are kept")
+    health_s: float = Field(10.0, ge=1, description="Seconds between two health messages")
+    drain_s: float = Field(30.0, ge=0, description="On shutdown, seconds to deliver what is still in the outbox")
+
+    @property
+    def inspector(self) -> InspectorSettings:
+        return InspectorSettings(
+            tiling=self.tiling,
+            checks=self.checks,
+            verdict=self.verdict,
+            pixel_pitch_mm=self.optics.pixel_pitch_mm,
+        )
+
+
+def load_station(path: Path) -> StationConfig:
+    """Read a station file; see :func:`jetspect.runtime.settings.load_settings` for errors."""
+    return load_settings(path, StationConfig)

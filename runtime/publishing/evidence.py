@@ -1,0 +1,121 @@
+"""Keep pictures of what was found: an overlay and crops, in a folder that never grows beyond its cap."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from jetspect.errors import PublishError
+from jetspect.runtime.publishing.messages import EvidenceRef
+from jetspect.runtime.publishing.overlay import draw_overlay
+from jetspect.runtime.results import Inspection
+from jetspect.runtime.settings import LocalPath, Settings
+
+log = logging.getLogger(__name__)
+U8 = npt.NDArray[np.uint8]
+
+
+class EvidenceSettings(Settings):
+    """``[evidence]``: which pictures are kept."""
+
+    folder: LocalPath = Field(Path("evidence"), validate_default=True)
+    max_mb: float = Field(2048.0, gt=0, description="Then the oldest pictures go")
+    of: tuple[Literal["OK", "NOK", "UNKNOWN"], ...] = Field(("NOK", "UNKNOWN"), description="Verdicts to keep")
+    quality: int = Field(90, ge=30, le=100, description="JPEG quality")
+    max_crops: int = Field(8, ge=0, le=100, description="Crops per frame, highest peak first")
+    margin_px: int = Field(32, ge=0, le=1000, description="Around a defect in its crop")
+    overlay_px: int = Field(2048, ge=0, le=8192, description="Longer side of the overlay; 0 keeps none")
+
+
+class EvidenceStore:
+    """Writes JPEG files under their final name only when they are whole, and deletes the oldest above the cap.
+
+    Raises
+    ------
+    PublishError
+        The folder cannot be written.
+    """
+
+    def __init__(self, settings: EvidenceSettings) -> None:
+        self._settings = settings
+        self._folder = settings.folder
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for draft in self._folder.glob(".*.tmp"):  # left by a kill
+                draft.unlink()
+            known = sorted((p.stat().st_mtime_ns, p.name, p.stat().st_size) for p in self._folder.glob("*.jpg"))
+        except OSError as error:
+            raise self._error(error) from error
+        self._files: dict[str, int] = {name: size for _, name, size in known}
+        self._bytes = sum(self._files.values())
+
+    def store(self, image: U8, inspection: Inspection) -> tuple[EvidenceRef, ...]:
+        """Keep pictures of one frame and return references to them; none where its verdict is not asked for.
+
+        Raises
+        ------
+        PublishError
+            They cannot be written, for example because the disk is full.
+        """
+        settings = self._settings
+        if inspection.verdict.value not in settings.of:
+            return ()
+        stem = f"{inspection.inspected_at:%Y%m%dT%H%M%S%f}-{_plain(inspection.frame_id)}"
+        refs = []
+        if settings.overlay_px:
+            refs.append(
+                self._write(f"{stem}.jpg", draw_overlay(image, inspection, settings.overlay_px), "overlay", None)
+            )
+        worst = sorted(inspection.defects, key=lambda d: -d.peak)[: settings.max_crops]
+        for number, defect in enumerate(worst):
+            left, top, right, bottom = defect.box_xyxy
+            margin = settings.margin_px
+            crop = image[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin]
+            refs.append(self._write(f"{stem}-{number:02d}.jpg", crop, "crop", defect.box_xyxy))
+        return tuple(refs)
+
+    def _write(
+        self, name: str, picture: U8, kind: Literal["overlay", "crop"], box: tuple[int, int, int, int] | None
+    ) -> EvidenceRef:
+        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, self._settings.quality])[1].tobytes()
+        self._make_room(len(data))
+        draft, target = self._folder / f".{name}.tmp", self._folder / name
+        try:
+            draft.write_bytes(data)
+            draft.replace(target)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise self._error(error) from error
+        self._files[name] = len(data)
+        self._bytes += len(data)
+        digest = hashlib.sha256(data).hexdigest()
+        return EvidenceRef(kind=kind, uri=name, sha256=digest, bytes=len(data), box_xyxy=box)
+
+    def _make_room(self, size: int) -> None:
+        limit = self._settings.max_mb * 1024 * 1024
+        while self._files and self._bytes + size > limit:
+            name = next(iter(self._files))
+            try:
+                (self._folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise self._error(error) from error
+            self._bytes -= self._files.pop(name)
+
+    def _error(self, error: OSError) -> PublishError:
+        return PublishError(
+            f"evidence folder {self._folder} cannot be written: {error.strerror or error}; free space or check its owner"
+        )
+
+
+def _plain(name: str) -> str:
+    """Turn a frame id into a part of a file name; ids that differ in other characters differ by a hash."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[-80:].strip(".")
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,0 +1,222 @@
+"""What a station publishes: pydantic models, JSON on the wire, JSON Schema from the same source.
+
+Times are ISO 8601 in UTC. A consumer drops repeated ``event_id`` and sees gaps in ``seq``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jetspect.runtime.manifest import Sha256
+from jetspect.runtime.results import Inspection, Verdict
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def payload(self) -> bytes:
+        """The compact JSON that goes over the wire."""
+        return self.model_dump_json().encode()
+
+
+class StationAddress(Message):
+    """Where the inspection point stands."""
+
+    namespace: str
+    site: str
+    area: str
+    line: str
+    unit: str
+
+
+class FrameInfo(Message):
+    """The frame that was inspected."""
+
+    id: str
+    part_id: str | None = None
+    captured_at: datetime
+    inspected_at: datetime
+    size_wh: tuple[int, int] | None = Field(None, description="Width and height in px; null where no image came")
+    origin: str = ""
+
+
+class DefectInfo(Message):
+    """One defect, in frame pixels: x right, y down, pixel centres at integers."""
+
+    class_name: str
+    area_px: int = Field(ge=1)
+    area_mm2: float | None = None
+    box_xyxy: tuple[int, int, int, int] = Field(description="Left, top, right, bottom; right and bottom exclusive")
+    centroid_xy: tuple[float, float]
+    peak: float = Field(ge=0, le=1, description="Highest probability")
+    mean: float = Field(ge=0, le=1, description="Mean probability")
+    polygon_xy: tuple[tuple[int, int], ...]
+    touches_border: bool
+
+
+class ModelInfo(Message):
+    """Which model in which engine gave the answer."""
+
+    name: str
+    version: str
+    manifest_sha256: Sha256
+    precision: str
+    engine: str
+
+
+class EvidenceRef(Message):
+    """A picture that the station keeps; it travels by reference."""
+
+    kind: Literal["overlay", "crop"]
+    uri: str = Field(description="File name in the station's evidence folder")
+    sha256: Sha256
+    bytes: int
+    media_type: Literal["image/jpeg"] = "image/jpeg"
+    box_xyxy: tuple[int, int, int, int] | None = None
+
+
+class ResultMessage(Message):
+    """The result for one frame, QoS 1 on ``.../result``."""
+
+    schema_id: Literal["jetspect.result/1"] = "jetspect.result/1"
+    event_id: str = Field(description="UUID; the same in every repetition of this message")
+    seq: int = Field(ge=1, description="Counts up by one per result of the station, across restarts")
+    station: StationAddress
+    frame: FrameInfo
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    defects: tuple[DefectInfo, ...] = ()
+    defects_truncated: int = 0
+    tiles: int = 0
+    tiles_skipped: int = 0
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+    model: ModelInfo
+    evidence: tuple[EvidenceRef, ...] = ()
+
+
+class StatusMessage(Message):
+    """Retained on ``.../status``; the last will says offline."""
+
+    schema_id: Literal["jetspect.status/1"] = "jetspect.status/1"
+    state: Literal["online", "offline"]
+    reason: str = ""
+    at: datetime | None = Field(None, description="Null in the last will: the broker sends it, not the station")
+    jetspect: str
+
+
+class MetaMessage(Message):
+    """Birth certificate, retained on ``.../meta``."""
+
+    schema_id: Literal["jetspect.meta/1"] = "jetspect.meta/1"
+    station: StationAddress
+    at: datetime
+    jetspect: str
+    model: ModelInfo
+    classes: tuple[str, ...]
+    tile_px: int
+    device: dict[str, str | int]
+    golden: str = Field(description="How the engine proved itself at the start")
+
+
+class HealthMessage(Message):
+    """Counters since the start, QoS 0 on ``.../health``."""
+
+    schema_id: Literal["jetspect.health/1"] = "jetspect.health/1"
+    station: StationAddress
+    at: datetime
+    uptime_s: float
+    frames: int
+    inspected: int
+    ok: int
+    nok: int
+    unknown: int
+    dropped: dict[str, int]
+    evidence_failed: int
+    outbox_pending: int
+    outbox_oldest_s: float
+    published: int
+    acknowledged: int
+    reconnects: int
+    temperature_c: float | None = None
+
+
+MESSAGES: dict[str, type[Message]] = {
+    "result": ResultMessage,
+    "status": StatusMessage,
+    "meta": MetaMessage,
+    "health": HealthMessage,
+}
+M = TypeVar("M", bound=Message)
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the message on one leaf topic."""
+    schema = MESSAGES[name].model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def describe_defects(inspection: Inspection) -> tuple[DefectInfo, ...]:
+    """Return the defects as they are published; coordinates and probabilities keep four decimals."""
+    return tuple(
+        DefectInfo(
+            class_name=d.class_name,
+            area_px=d.area_px,
+            area_mm2=None if d.area_mm2 is None else round(d.area_mm2, 4),
+            box_xyxy=d.box_xyxy,
+            centroid_xy=(round(d.centroid_xy[0], 2), round(d.centroid_xy[1], 2)),
+            peak=round(d.peak, 4),
+            mean=round(d.mean, 4),
+            polygon_xy=d.polygon_xy,
+            touches_border=d.touches_border,
+        )
+        for d in inspection.defects
+    )
+
+
+def model_info(inspection: Inspection) -> ModelInfo:
+    m = inspection.model
+    return ModelInfo(
+        name=m.name, version=m.version, manifest_sha256=m.manifest_sha256, precision=m.precision, engine=m.engine
+    )
+
+
+def timings_ms(inspection: Inspection) -> dict[str, float]:
+    t = inspection.timings
+    stages = ("checks", "gather", "engine", "scatter", "postprocess", "verdict", "total")
+    return {stage: round(float(getattr(t, f"{stage}_ms")), 3) for stage in stages}
+
+
+def result_message(
+    inspection: Inspection,
+    station: StationAddress,
+    seq: int,
+    event_id: str,
+    evidence: Sequence[EvidenceRef] = (),
+) -> ResultMessage:
+    """Put an inspection into the message that is published for it."""
+    return ResultMessage(
+        event_id=event_id,
+        seq=seq,
+        station=station,
+        frame=FrameInfo(
+            id=inspection.frame_id,
+            part_id=inspection.part_id,
+            captured_at=inspection.captured_at,
+            inspected_at=inspection.inspected_at,
+            size_wh=inspection.size_wh,
+            origin=inspection.origin,
+        ),
+        verdict=inspection.verdict,
+        reasons=inspection.reasons,
+        defects=describe_defects(inspection),
+        defects_truncated=inspection.defects_truncated,
+        tiles=inspection.tiles,
+        tiles_skipped=inspection.tiles_skipped,
+        timings_ms=timings_ms(inspection),
+        model=model_info(inspection),
+        evidence=tuple(evidence),
+    )

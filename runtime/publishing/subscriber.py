@@ -1,0 +1,134 @@
+"""The other end: receive results, drop repetitions and see gaps."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from pydantic import ValidationError
+
+from jetspect.errors import PublishError
+from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.mqtt import BrokerSettings, diagnose, make_client
+
+_REMEMBERED = 100_000
+
+
+@dataclass(frozen=True)
+class Received:
+    """One message of the result topic, sorted out.
+
+    Attributes
+    ----------
+    message
+        None where the payload is no result of a version this jetspect knows; ``fault`` then says why.
+    repeated
+        The same ``event_id`` came before: count it once.
+    missing
+        Results of this station that were skipped just before this one.
+    """
+
+    topic: str
+    payload: bytes
+    message: ResultMessage | None
+    repeated: bool = False
+    missing: int = 0
+    fault: str = ""
+
+
+class ResultReader:
+    """Sorts out payloads: new, repeated, after a gap, or not a result. Remembers the last 100,000 events."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._last: dict[str, int] = {}
+
+    def read(self, topic: str, payload: bytes) -> Received:
+        try:
+            message = ResultMessage.model_validate_json(payload)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "payload"
+            return Received(topic, payload, None, fault=f"{where}: {first['msg']}")
+        if message.event_id in self._seen:
+            return Received(topic, payload, message, repeated=True)
+        self._seen[message.event_id] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        last = self._last.get(topic)
+        self._last[topic] = max(message.seq, last or 0)
+        missing = max(0, message.seq - last - 1) if last is not None else 0
+        return Received(topic, payload, message, missing=missing)
+
+
+class MqttSubscriber:
+    """Receives one topic filter at QoS 1. With a ``client_id`` the broker keeps what comes while we are away.
+
+    Raises
+    ------
+    PublishError
+        On entering, when no connection comes about within ``timeout_s``.
+    """
+
+    def __init__(
+        self, settings: BrokerSettings, topic_filter: str, *, client_id: str = "", timeout_s: float = 10.0
+    ) -> None:
+        self._settings, self._filter, self._timeout_s = settings, topic_filter, timeout_s
+        self._durable = bool(client_id)
+        self._messages: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self._ready: queue.Queue[str] = queue.Queue()
+        self._client = make_client(settings, client_id, clean=not self._durable)
+        self._client.on_connect = self._on_connect
+        self._client.on_subscribe = lambda *_: self._ready.put("")
+        self._client.on_connect_fail = lambda *_: self._ready.put(diagnose(settings))
+        self._client.on_message = lambda client, userdata, m: self._messages.put((m.topic, bytes(m.payload)))
+
+    def __enter__(self) -> MqttSubscriber:
+        options: dict[str, Any] = {}
+        if self._settings.protocol == "5":
+            options["clean_start"] = not self._durable
+            if self._durable:
+                options["properties"] = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+                options["properties"].SessionExpiryInterval = 7 * 24 * 3600
+        self._client.connect_async(self._settings.host, self._settings.port, self._settings.keepalive_s, **options)
+        self._client.loop_start()
+        try:
+            problem = self._ready.get(timeout=self._timeout_s)
+        except queue.Empty:
+            problem = f"no answer within {self._timeout_s:.0f} s"
+        if problem:
+            self._client.loop_stop()
+            raise PublishError(f"broker {self._settings.host}:{self._settings.port}: {problem}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def messages(self, quiet_s: float | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (topic, payload) as they come; end after ``quiet_s`` seconds without any, or never."""
+        last = time.monotonic()
+        while True:
+            try:
+                # Short waits, so that Ctrl-C is answered at once.
+                yield self._messages.get(timeout=0.2)
+                last = time.monotonic()
+            except queue.Empty:
+                if quiet_s is not None and time.monotonic() - last >= quiet_s:
+                    return
+
+    def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+        if code.is_failure:
+            self._ready.put(f"refuses the login: {code}; check user name and password")
+        else:
+            client.subscribe(self._filter, qos=1)

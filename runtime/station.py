@@ -1,0 +1,237 @@
+"""A running station: source -> inspector -> outbox -> broker, each in its own thread.
+
+Frames wait in a bounded queue. A result is in the outbox before the next frame of the same thread is taken, and leaves it
+only when the broker has acknowledged it, so stopping or killing the process loses no result.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from jetspect.device.probe import hottest_c
+from jetspect.errors import JetspectError, PublishError
+from jetspect.runtime.frames import Frame, LostFrame, Source, utc_now
+from jetspect.runtime.inspector import Inspector
+from jetspect.runtime.publishing.evidence import EvidenceStore
+from jetspect.runtime.publishing.messages import (
+    EvidenceRef,
+    HealthMessage,
+    ResultMessage,
+    StationAddress,
+    result_message,
+)
+from jetspect.runtime.publishing.mqtt import MqttPublisher
+from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.queueing import FrameQueue, Policy
+from jetspect.runtime.results import Inspection, Verdict
+
+log = logging.getLogger(__name__)
+Listener = Callable[[Frame | LostFrame, Inspection, ResultMessage], None]
+
+
+@dataclass
+class Counters:
+    """What went through a station since its start. Written by one thread each."""
+
+    frames: int = 0
+    lost: int = 0
+    inspected: int = 0
+    verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    evidence_failed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a station is made of. ``publisher`` and ``evidence`` may be None."""
+
+    source: Source
+    inspector: Inspector
+    outbox: Outbox
+    publisher: MqttPublisher | None
+    evidence: EvidenceStore | None
+    address: StationAddress
+    result_topic: str
+
+
+class Station:
+    """Runs until its source ends, :meth:`stop` is called or a part fails for good.
+
+    Parameters
+    ----------
+    on_result
+        Called in the recording thread after the result is in the outbox.
+
+    Raises
+    ------
+    JetspectError
+        From :meth:`run`, when a part fails in a way that stops the line: the source cannot go on, or the outbox cannot
+        be written (a result that cannot be kept must not pass silently).
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        queue_size: int = 2,
+        policy: Policy = "block",
+        health_s: float = 10.0,
+        drain_s: float = 30.0,
+        on_result: Listener | None = None,
+    ) -> None:
+        self._parts = parts
+        self._frames = FrameQueue(queue_size, policy)
+        self._results: queue.Queue[tuple[Frame | LostFrame, Inspection] | None] = queue.Queue(maxsize=2)
+        self._health_s = health_s
+        self._drain_s = drain_s
+        self._on_result = on_result
+        self._failure: BaseException | None = None
+        self._failed = threading.Event()
+        self._started = time.monotonic()
+        self.counters = Counters()
+
+    def run(self) -> int:
+        """Run to the end. Returns the number of results that the broker has not acknowledged yet; they stay queued."""
+        parts = self._parts
+        self._started = time.monotonic()
+        if parts.publisher is not None:
+            parts.publisher.start()
+        threads = [
+            threading.Thread(target=self._guard, args=(work,), name=f"jetspect-{name}", daemon=True)
+            for name, work in (("source", self._feed), ("inspect", self._inspect), ("record", self._record))
+        ]
+        for thread in threads:
+            thread.start()
+        beat = time.monotonic()
+        while any(t.is_alive() for t in threads):
+            threads[-1].join(timeout=0.1)
+            if self._failed.is_set():
+                self.stop()
+            if parts.publisher is not None and time.monotonic() - beat >= self._health_s:
+                beat = time.monotonic()
+                parts.publisher.health(self.health())
+        left = 0
+        if parts.publisher is not None:
+            parts.publisher.health(self.health())
+            left = parts.publisher.flush(self._drain_s)
+            parts.publisher.close()
+        if self._failure is not None:
+            raise self._failure
+        return left
+
+    def stop(self) -> None:
+        """Take no more frames; those already captured are still inspected and recorded. Callable from any thread."""
+        self._parts.source.stop()
+        self._frames.close()
+
+    def close(self) -> None:
+        self._parts.source.close()
+        self._parts.inspector.close()
+        self._parts.outbox.close()
+
+    def __enter__(self) -> Station:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def health(self) -> HealthMessage:
+        """Return the counters as they are published."""
+        counters, publisher, outbox = self.counters, self._parts.publisher, self._parts.outbox
+        sent = publisher.counters if publisher is not None else None
+        return HealthMessage(
+            station=self._parts.address,
+            at=utc_now(),
+            uptime_s=time.monotonic() - self._started,
+            frames=counters.frames,
+            inspected=counters.inspected,
+            ok=counters.verdicts[Verdict.OK],
+            nok=counters.verdicts[Verdict.NOK],
+            unknown=counters.verdicts[Verdict.UNKNOWN],
+            dropped={"queue_full": self._frames.dropped, "unreadable": counters.lost},
+            evidence_failed=counters.evidence_failed,
+            outbox_pending=outbox.depth(),
+            outbox_oldest_s=outbox.oldest_pending_age_s(),
+            published=sent.published if sent else 0,
+            acknowledged=sent.acknowledged if sent else 0,
+            reconnects=sent.reconnects if sent else 0,
+            temperature_c=hottest_c(),
+        )
+
+    def _feed(self) -> None:
+        for item in self._parts.source:
+            self.counters.frames += 1
+            self.counters.lost += isinstance(item, LostFrame)
+            if not self._frames.put(item):
+                break
+        self._frames.close()
+
+    def _inspect(self) -> None:
+        while (item := self._frames.get()) is not None:
+            try:
+                inspection = self._parts.inspector.inspect(item)
+            except JetspectError as error:
+                # One frame that cannot be inspected must not stop the line, nor pass as inspected.
+                log.error("frame %s: %s", item.frame_id, error)
+                lost = LostFrame(item.frame_id, str(error), item.captured_at, item.part_id, item.origin)
+                inspection = self._parts.inspector.inspect(lost)
+            self.counters.inspected += 1
+            self.counters.verdicts[inspection.verdict] += 1
+            self._results.put((item, inspection))
+        self._results.put(None)
+
+    def _record(self) -> None:
+        while (entry := self._results.get()) is not None:
+            item, inspection = entry
+            message = self._commit(inspection, self._keep_evidence(item, inspection))
+            if self._parts.publisher is not None:
+                self._parts.publisher.notify()
+            if self._on_result is not None:
+                self._on_result(item, inspection, message)
+
+    def _commit(self, inspection: Inspection, evidence: tuple[EvidenceRef, ...]) -> ResultMessage:
+        built: list[ResultMessage] = []
+
+        def build(seq: int, event_id: str) -> bytes:
+            built.append(result_message(inspection, self._parts.address, seq, event_id, evidence))
+            return built[-1].payload()
+
+        self._parts.outbox.commit(self._parts.result_topic, build)
+        return built[-1]
+
+    def _keep_evidence(self, item: Frame | LostFrame, inspection: Inspection) -> tuple[EvidenceRef, ...]:
+        if self._parts.evidence is None or isinstance(item, LostFrame):
+            return ()
+        try:
+            return self._parts.evidence.store(item.image, inspection)
+        except PublishError as error:
+            # Pictures help, the verdict counts: a full disk for pictures must not stop the line.
+            if not self.counters.evidence_failed:
+                log.error("%s; going on without pictures", error)
+            self.counters.evidence_failed += 1
+            return ()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # handed to run(), which raises it in the main thread
+            if self._failure is None:
+                self._failure = error
+            self._failed.set()
+            self._frames.close()
+            self._drain(work)
+
+    def _drain(self, work: Callable[[], None]) -> None:
+        """Unblock the neighbours of a thread that failed."""
+        if work == self._inspect:
+            self._results.put(None)
+        elif work == self._record:
+            while self._results.get() is not None:
+                pass

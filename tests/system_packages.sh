@@ -1,0 +1,16 @@
+#!/bin/sh
+# System parts that the tests run for real. Installs them with apt when root, otherwise says what to run.
+set -eu
+PATH="$PATH:/usr/sbin"
+missing=""
+command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    apt-get install -y -qq --no-install-recommends $missing
+else
+    echo "The tests need:$missing. Install with: sudo apt-get install$missing" >&2
+    exit 1
+fi

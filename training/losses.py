@@ -1,0 +1,30 @@
+"""Losses on logits N x K x H x W against targets of the same shape, 0 or 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    """Return 1 - Dice with squared denominator, over the whole batch (Leontaris et al., sink inspection, eq. 3).
+
+    ``smooth`` keeps a batch without any defect defined, and rewards answering nothing there.
+    """
+    p = logits.sigmoid()
+    overlap = (p * target).sum()
+    return 1 - (2 * overlap + smooth) / ((p * p).sum() + (target * target).sum() + smooth)
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, *, bce: float, dice: float) -> Tensor:
+    """Return the weighted sum of binary cross-entropy and Dice."""
+    logits = logits.float()
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, target)
+    return bce * cross_entropy + dice * dice_loss(logits, target)
+
+
+def one_hot(mask: Tensor, classes: int) -> Tensor:
+    """Turn N x H x W class values (0 background, k class k-1) into float N x K x H x W."""
+    values = torch.arange(1, classes + 1, device=mask.device).view(1, -1, 1, 1)
+    return (mask[:, None] == values).float()
