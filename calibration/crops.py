@@ -26,6 +26,9 @@ class Crop:
     x: int
     stratum: str
 
+    def __str__(self) -> str:
+        return f"{self.sample_id} at {self.x},{self.y} ({self.stratum})"
+
 
 @dataclass(frozen=True, eq=False)
 class CropSet:
@@ -48,14 +51,17 @@ def select_crops(data: DataSet, count: int, tile_px: int, *, channels: int, seed
     Raises
     ------
     DataSetError
-        Fewer than two tiles were asked for, or the data has no labelled image.
+        Fewer than two tiles were asked for, or the labelled images give no more.
     """
     if count < MINIMUM:
         raise DataSetError(f"at least {MINIMUM} tiles are needed to stand for a data set, got {count}")
     rng = np.random.default_rng(seed)
     defects: dict[str, list[tuple[int, Crop]]] = {name: [] for name in data.classes}
     clean: list[tuple[int, Crop]] = []
-    for index in rng.permutation(len(data))[: max(4 * count, 64)]:
+    for read, index in enumerate(rng.permutation(len(data))):
+        # Enough images to choose from, and on through the rest until every class was seen.
+        if read >= max(4 * count, 64) and all(defects.values()):
+            break
         sample = data[int(index)]
         if sample.mask is None:
             continue
@@ -67,9 +73,10 @@ def select_crops(data: DataSet, count: int, tile_px: int, *, channels: int, seed
     }
     strata |= {f"clean {part}": crops for part, crops in _halves(clean, "dark", "bright")}
     chosen = _in_turn(strata, count, rng)
-    if not chosen:
+    if len(chosen) < MINIMUM:
         raise DataSetError(
-            f"data set {data.name} has no labelled image in this split; tiles need masks to be chosen by"
+            f"data set {data.name} gives {len(chosen)} tiles of {tile_px} px in this split, at least {MINIMUM} are "
+            "needed; add labelled images (tiles are chosen by their masks)"
         )
     ids = {sample_id: i for i, sample_id in enumerate(data.ids)}
     tiles = np.stack([_cut(data[ids[c.sample_id]].image, c, tile_px, channels) for c in chosen])
@@ -117,11 +124,15 @@ def _halves(found: list[tuple[int, Crop]], low: str, high: str) -> list[tuple[st
 def _in_turn(strata: dict[str, list[Crop]], count: int, rng: np.random.Generator) -> list[Crop]:
     shuffled = {name: [crops[i] for i in rng.permutation(len(crops))] for name, crops in strata.items()}
     chosen: list[Crop] = []
+    taken: set[tuple[str, int, int]] = set()
     while len(chosen) < count and any(shuffled.values()):
         for name, crops in shuffled.items():
             if crops and len(chosen) < count:
                 crop = crops.pop()
-                chosen.append(Crop(crop.sample_id, crop.y, crop.x, name))
+                place = crop.sample_id, crop.y, crop.x
+                if place not in taken:  # neighbouring defects in a small image share one tile
+                    taken.add(place)
+                    chosen.append(Crop(*place, name))
     return chosen
 
 

@@ -68,7 +68,6 @@ def to_onnx(graph: TileGraph, *, channels: int, stride_px: int) -> bytes:
     # Height and width differ and no axis is 1: torch.export specialises what looks equal or trivial.
     example = torch.randint(0, 255, (2, edge, edge + stride_px, channels), dtype=torch.uint8)
     dim = torch.export.Dim.DYNAMIC
-    name = "probabilities" if graph._as_float else "scores_u8"
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -77,7 +76,7 @@ def to_onnx(graph: TileGraph, *, channels: int, stride_px: int) -> bytes:
                 dynamo=True,
                 dynamic_shapes={"tiles_u8": {0: dim, 1: dim, 2: dim}},
                 input_names=["tiles_u8"],
-                output_names=[name],
+                output_names=["scores_u8"],
                 opset_version=OPSET,
                 external_data=False,
                 optimize=True,
@@ -91,6 +90,33 @@ def to_onnx(graph: TileGraph, *, channels: int, stride_px: int) -> bytes:
         model = onnx.ModelProto()
         model.CopyFrom(program.model_proto)
     model = _clean(model)
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def float_twin(graph: bytes) -> bytes:
+    """Return the same graph ended at its activation: probabilities, float32 N x K x H x W, for parity and calibration.
+
+    Raises
+    ------
+    ExportError
+        The graph does not end as :class:`TileGraph` ends.
+    """
+    model = onnx.load_from_string(graph)
+    nodes = model.graph.node
+    makers = {output: index for index, node in enumerate(nodes) for output in node.output}
+    index = makers[model.graph.output[0].name]
+    while nodes[index].op_type in ("Cast", "Clip", "Add", "Mul", "Min", "Max"):
+        index = makers[nodes[index].input[0]]
+    if nodes[index].op_type not in ("Sigmoid", "Softmax"):
+        raise ExportError(
+            f"the graph ends in {nodes[index].op_type}, not in a Sigmoid or Softmax that is scaled to 255"
+        )
+    output = model.graph.output[0]
+    output.name = nodes[index].output[0]
+    output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    del nodes[index + 1 :]
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString()
     return data

@@ -6,14 +6,30 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 
 from jetspect.errors import ExportError
 from jetspect.export.geometry import Score
 from jetspect.runtime.manifest import Parity
 
 U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
 MAX_ABS = {"fp32": 1e-3, "fp16": 2e-2}
 MIN_IOU = {"fp32": 0.999, "fp16": 0.99}
+
+
+def float_scorer(graph: bytes) -> Score:
+    """Run a graph with float output (:func:`~jetspect.export.graph.float_twin`) on ONNX Runtime."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def score(tiles: U8) -> F32:
+        answer: F32 = session.run(None, {name: np.ascontiguousarray(tiles)})[0]
+        return answer
+
+    return score
 
 
 def measure_parity(reference: Score, candidate: Score, tiles: U8, thresholds: Sequence[float]) -> Parity:

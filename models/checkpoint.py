@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -86,14 +87,19 @@ def load_file(path: Path) -> dict[str, Any]:
         The file cannot be read, is no checkpoint, or holds more than tensors and plain types.
     """
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        path.open("rb").close()
     except OSError as error:
         raise InputError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about pickles that are not its own; they are refused below
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} is not a checkpoint of tensors and plain types, or holds code and is not loaded; save a state_dict"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    # A half-copied file makes torch seek before its start: an OSError, though the disk is fine.
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged or not a checkpoint; copy or save it again") from error
     if not isinstance(data, dict):
         raise InputError(f"{path} holds a {type(data).__name__}, a dictionary of weights is needed")

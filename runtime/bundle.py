@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-import stat
+import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +21,14 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from jetspect.errors import BundleError, BundleIntegrityError, BundleVersionError, SignatureError
+from jetspect.runtime.bundle_files import MANIFEST, SIGNATURE, SUMS, check_sums, read_files
 from jetspect.runtime.manifest import SCHEMA_VERSION, Manifest, Precision
 from jetspect.runtime.onnx_scan import OnnxInfo, scan_onnx
 from jetspect.runtime.signing import SIGNATURE_BYTES, check_signature
 
-SUMS = "SHA256SUMS"
-SIGNATURE = "SHA256SUMS.sig"
-MANIFEST = "manifest.json"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
-_SUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-_MAX_FILES = 64
-_MAX_BYTES = 2 * 1024**3
+__all__ = ["MANIFEST", "SIGNATURE", "SUMS", "Bundle", "GoldenTiles"]
+# A few tiles; more is there to fill the memory.
+_MAX_GOLDEN_BYTES = 512 * 1024**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +69,8 @@ class Bundle:
         BundleError
             It is no bundle, or its contents contradict each other.
         """
-        files = _read(path)
-        _check_sums(path, files)
+        files = read_files(path)
+        check_sums(path, files)
         signature = _check_signature(path, files, public_key)
         manifest = _parse_manifest(path, files[MANIFEST])
         _check_graphs(path, files, manifest)
@@ -88,8 +86,17 @@ class Bundle:
         return self._files[name]
 
     def graph(self, precision: Precision) -> bytes:
-        """Return the verified bytes of the graph of one precision."""
-        return self._files[self.manifest.graphs[precision].file]
+        """Return the verified bytes of the graph of one precision.
+
+        Raises
+        ------
+        BundleError
+            The bundle has no such graph.
+        """
+        graphs = self.manifest.graphs
+        if precision not in graphs:
+            raise BundleError(f"{self.path} has no {precision} graph, it has {', '.join(graphs)}; choose one of these")
+        return self._files[graphs[precision].file]
 
     def golden(self) -> GoldenTiles:
         """Return the golden tiles.
@@ -97,104 +104,37 @@ class Bundle:
         Raises
         ------
         BundleError
-            Their shapes contradict the manifest.
+            They cannot be read, or their shapes contradict the manifest.
         """
-        golden = self.manifest.golden
-        try:
-            with np.load(io.BytesIO(self._files[golden.file]), allow_pickle=False) as arrays:
-                tiles, scores = arrays["tiles"], arrays["scores"]
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{self.path}: {golden.file} holds no golden tiles ({error}); export again") from error
-        edge, classes = golden.tile_px, len(self.manifest.output.classes)
-        expected = (golden.tiles, edge, edge, self.manifest.input.channels), (golden.tiles, classes, edge, edge)
-        if (tiles.shape, scores.shape) != expected or tiles.dtype != np.uint8 or scores.dtype != np.uint8:
+        golden, classes = self.manifest.golden, len(self.manifest.output.classes)
+        area = golden.tiles * golden.tile_px**2
+        if area * (self.manifest.input.channels + classes) > _MAX_GOLDEN_BYTES:
             raise BundleError(
-                f"{self.path}: golden tiles are {tiles.dtype} {tiles.shape} and {scores.dtype} {scores.shape}, "
-                f"the manifest says uint8 {expected[0]} and {expected[1]}; export again"
+                f"{self.path}: golden tiles of more than {_MAX_GOLDEN_BYTES // 1024**2} MiB; export again"
             )
-        return GoldenTiles(tiles, scores)
+        edge = golden.tile_px
+        tiles = self._array("tiles", (golden.tiles, edge, edge, self.manifest.input.channels))
+        return GoldenTiles(tiles, self._array("scores", (golden.tiles, classes, edge, edge)))
 
-
-def _read(path: Path) -> dict[str, bytes]:
-    if path.is_dir():
-        return _read_folder(path)
-    if not path.exists():
-        raise BundleError(f"{path} does not exist; give a bundle folder or a .zip of one")
-    return _read_zip(path)
-
-
-def _read_folder(path: Path) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    try:
-        for entry in sorted(path.iterdir()):
-            mode = entry.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                raise BundleIntegrityError(
-                    f"{path}: {entry.name} is a link and could leave the bundle; copy the file in"
-                )
-            if not stat.S_ISREG(mode):
-                raise BundleIntegrityError(f"{path}: {entry.name} is not a plain file; a bundle holds plain files only")
-            _admit(path, files, entry.name, entry.lstat().st_size)
-            files[entry.name] = entry.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
-    return files
-
-
-def _read_zip(path: Path) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                _admit(path, files, info.filename, info.file_size)
-                with archive.open(info) as stream:
-                    data = stream.read(info.file_size + 1)
-                if len(data) != info.file_size:
-                    raise BundleIntegrityError(
-                        f"{path}: {info.filename} is larger than the archive says; copy it again"
+    def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        """Read one array of golden.npz; its header is judged before its data is unpacked."""
+        file = self.manifest.golden.file
+        where = f"{self.path}: {file}"
+        try:
+            with zipfile.ZipFile(io.BytesIO(self._files[file])) as archive, archive.open(f"{name}.npy") as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                got, fortran, dtype = read(stream)
+                if got != shape or fortran or dtype != np.uint8:
+                    raise BundleError(
+                        f"{where}: {name} are {dtype} {got}, the manifest says uint8 {shape}; export again"
                     )
-                files[info.filename] = data
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise BundleError(f"{path} is not a readable .zip of a bundle ({error}); copy it again") from error
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
-    return files
-
-
-def _admit(path: Path, files: Mapping[str, bytes], name: str, size: int) -> None:
-    """Refuse a file before it is read: by name (it could leave the bundle), count and size."""
-    if not _NAME.fullmatch(name):
-        raise BundleIntegrityError(
-            f"{path}: the name {name!r} could leave the bundle; names are letters, digits, '.', '_' and '-', no folders"
-        )
-    if name.casefold() in {known.casefold() for known in files}:
-        raise BundleIntegrityError(f"{path}: {name} is there twice (upper and lower case count as the same)")
-    if len(files) >= _MAX_FILES or sum(map(len, files.values())) + size > _MAX_BYTES:
-        raise BundleIntegrityError(f"{path} has more than {_MAX_FILES} files or {_MAX_BYTES // 1024**2} MiB: no bundle")
-
-
-def _check_sums(path: Path, files: Mapping[str, bytes]) -> None:
-    if SUMS not in files or MANIFEST not in files:
-        lacking = SUMS if SUMS not in files else MANIFEST
-        raise BundleError(f"{path} is no bundle: it has no {lacking}")
-    listed: dict[str, str] = {}
-    for number, line in enumerate(files[SUMS].decode("utf-8", "replace").splitlines(), 1):
-        match = _SUM_LINE.fullmatch(line)
-        if match is None:
-            raise BundleIntegrityError(f"{path}: line {number} of {SUMS} is not '<sha256>  <name>'")
-        if not _NAME.fullmatch(match[2]) or match[2] in (SUMS, SIGNATURE):
-            raise BundleIntegrityError(f"{path}: {SUMS} names {match[2]!r}, which is not a file of the bundle")
-        if match[2] in listed:
-            raise BundleIntegrityError(f"{path}: {SUMS} names {match[2]} twice")
-        listed[match[2]] = match[1]
-    present = set(files) - {SUMS, SIGNATURE}
-    if missing := sorted(set(listed) - present):
-        raise BundleIntegrityError(f"{path}: {', '.join(missing)} is missing; copy the bundle again")
-    if extra := sorted(present - set(listed)):
-        raise BundleIntegrityError(f"{path}: {', '.join(extra)} does not belong to the bundle ({SUMS}); remove it")
-    for name, digest in listed.items():
-        if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise BundleIntegrityError(f"{path}: {name} changed since the bundle was written; copy the bundle again")
+                data = stream.read(math.prod(shape))
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, tokenize.TokenError) as error:
+            raise BundleError(f"{where} holds no {name} ({error}); export again") from error
+        if len(data) != math.prod(shape):
+            raise BundleError(f"{where}: {name} are cut short; export again")
+        return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _check_signature(path: Path, files: Mapping[str, bytes], public_key: Path | None) -> str:
@@ -248,6 +188,8 @@ def _check_graphs(path: Path, files: Mapping[str, bytes], manifest: Manifest) ->
 def _check_signature_of_graph(where: str, info: OnnxInfo, manifest: Manifest) -> None:
     if info.external:
         raise BundleIntegrityError(f"{where} keeps data of {info.external[0]} in another file; export it as one file")
+    if info.foreign:
+        raise BundleError(f"{where} uses {info.foreign[0]}; graphs use standard ONNX operators only: export it again")
     channels, classes = manifest.input.channels, len(manifest.output.classes)
     for values, kind, axis, size in ((info.inputs, "takes", 3, channels), (info.outputs, "returns", 1, classes)):
         got = ", ".join(map(str, values)) or "nothing"

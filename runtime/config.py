@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jetspect.errors import InputError
 from jetspect.runtime.checks import CheckSettings
 from jetspect.runtime.inspector import InspectorSettings
 from jetspect.runtime.manifest import Precision
+from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.evidence import EvidenceSettings
-from jetspect.runtime.publishing.mqtt import BrokerSettings
 from jetspect.runtime.publishing.topics import check_level
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.settings import LocalPath, Settings, load_settings
@@ -100,6 +100,12 @@ class StationConfig(Settings):
     evidence: EvidenceSettings | None = Field(None, description="Without it no pictures are kept")
     health_s: float = Field(10.0, ge=1, description="Seconds between two health messages")
     drain_s: float = Field(30.0, ge=0, description="On shutdown, seconds to deliver what is still in the outbox")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_beside_the_file(cls, data: Any) -> Any:
+        # A missing section is read as an empty one, so that its default paths count from the file like all others.
+        return {"outbox": {}, **data} if isinstance(data, dict) else data
 
     @property
     def inspector(self) -> InspectorSettings:

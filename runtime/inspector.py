@@ -121,6 +121,10 @@ class Inspector:
         """Return a copy of the stitched score map: uint8 K x H x W."""
         return np.array(self._mapper.score(image).score_map)
 
+    @property
+    def tile_px(self) -> int:
+        return self._mapper.tile_px
+
     def close(self) -> None:
         self._engine.close()
 

@@ -13,6 +13,7 @@ from jetspect.errors import BundleError
 
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
 _EXTERNAL = 1
+_STANDARD = ("", "ai.onnx")
 _MAX_DEPTH = 16
 
 
@@ -30,13 +31,22 @@ class Value:
 
 @dataclass(frozen=True)
 class OnnxInfo:
-    """What a graph promises. ``external`` names the tensors whose data lies in another file."""
+    """What a graph promises.
+
+    Attributes
+    ----------
+    external
+        Tensors whose data lies in another file.
+    foreign
+        Operators (``domain::name``) outside the standard set, which only some engines know and which may reach for
+        files of their own.
+    """
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     opset: int
     external: tuple[str, ...]
-    ops: frozenset[str]
+    foreign: tuple[str, ...]
 
 
 def scan_onnx(data: bytes) -> OnnxInfo:
@@ -47,61 +57,76 @@ def scan_onnx(data: bytes) -> OnnxInfo:
     BundleError
         The bytes are not a complete ONNX model.
     """
-    view = memoryview(data)
-    graph: memoryview | None = None
-    opset = 0
-    external: list[str] = []
-    ops: set[str] = set()
+    walk = _Walk()
     try:
-        for number, value in _fields(view):
-            if number == 7 and isinstance(value, memoryview):
-                graph = value
-            elif number == 8 and isinstance(value, memoryview):
-                domain = _text(value, 1)
-                opset = _number(value, 2) if domain in ("", "ai.onnx") else opset
-            elif number == 25 and isinstance(value, memoryview):
-                for node in _messages(value, 7):
-                    _walk_node(node, external, ops, 0)
-        if graph is None:
-            raise BundleError("is not an ONNX model: it holds no graph")
-        _walk_graph(graph, external, ops, 0)
-        inputs = tuple(_value(v) for v in _messages(graph, 11))
-        outputs = tuple(_value(v) for v in _messages(graph, 12))
+        view = memoryview(data)
+        graphs = _messages(view, 7)
+        if len(graphs) != 1:
+            # Protobuf would merge several into one that nobody looked at as a whole.
+            raise BundleError(f"is not an ONNX model: it holds {len(graphs)} graphs instead of one")
+        if _messages(view, 20):
+            raise BundleError("holds training graphs, which have no place in a bundle")
+        walk.graph(graphs[0], 0)
+        for function in _messages(view, 25):
+            for node in _messages(function, 7):
+                walk.node(node, 0)
+            for attribute in _messages(function, 11):
+                walk.attribute(attribute, 0)
+        opsets = [_number(entry, 2) for entry in _messages(view, 8) if _text(entry, 1) in _STANDARD]
+        inputs = tuple(_value(v) for v in _messages(graphs[0], 11))
+        outputs = tuple(_value(v) for v in _messages(graphs[0], 12))
     except (IndexError, ValueError) as error:
         raise BundleError(f"is not a complete ONNX model ({error})") from error
-    return OnnxInfo(inputs, outputs, opset, tuple(external), frozenset(ops))
+    return OnnxInfo(inputs, outputs, max(opsets, default=0), tuple(walk.external), tuple(sorted(walk.foreign)))
 
 
-def _walk_graph(graph: memoryview, external: list[str], ops: set[str], depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise ValueError("graphs nested too deep")
-    for number, value in _fields(graph):
-        if not isinstance(value, memoryview):
-            continue
-        if number == 1:
-            _walk_node(value, external, ops, depth)
-        elif number == 5:
-            _check_tensor(value, external)
-        elif number == 15:
-            for part in (*_messages(value, 1), *_messages(value, 2)):
-                _check_tensor(part, external)
+class _Walk:
+    """Visits every node and tensor, also those of nested graphs, and notes what a bundle must not have."""
 
+    def __init__(self) -> None:
+        self.external: list[str] = []
+        self.foreign: set[str] = set()
 
-def _walk_node(node: memoryview, external: list[str], ops: set[str], depth: int) -> None:
-    ops.add(_text(node, 4))
-    for attribute in _messages(node, 5):
+    def graph(self, graph: memoryview, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise ValueError("graphs nested too deep")
+        for number, value in _fields(graph):
+            if not isinstance(value, memoryview):
+                continue
+            if number == 1:
+                self.node(value, depth)
+            elif number == 5:
+                self._tensor(value)
+            elif number == 15:
+                self._sparse(value)
+
+    def node(self, node: memoryview, depth: int) -> None:
+        if any(bytes(domain).decode("utf-8", "replace") not in _STANDARD for domain in _messages(node, 7)):
+            self.foreign.add(f"{_text(node, 7)}::{_text(node, 4)}")
+        for attribute in _messages(node, 5):
+            self.attribute(attribute, depth)
+
+    def attribute(self, attribute: memoryview, depth: int) -> None:
         for number, value in _fields(attribute):
-            if isinstance(value, memoryview) and number in (5, 10):
-                _check_tensor(value, external)
-            elif isinstance(value, memoryview) and number in (6, 11):
-                _walk_graph(value, external, ops, depth + 1)
+            if not isinstance(value, memoryview):
+                continue
+            if number in (5, 10):
+                self._tensor(value)
+            elif number in (6, 11):
+                self.graph(value, depth + 1)
+            elif number in (22, 23):
+                self._sparse(value)
 
+    def _sparse(self, tensor: memoryview) -> None:
+        for part in (*_messages(tensor, 1), *_messages(tensor, 2)):
+            self._tensor(part)
 
-def _check_tensor(tensor: memoryview, external: list[str]) -> None:
-    for number, value in _fields(tensor):
-        if number == 13 or (number == 14 and value == _EXTERNAL):
-            external.append(_text(tensor, 8) or "(unnamed)")
-            return
+    def _tensor(self, tensor: memoryview) -> None:
+        for number, value in _fields(tensor):
+            # A parser keeps the low 32 bits of an enum.
+            if number == 13 or (number == 14 and isinstance(value, int) and value & 0xFFFFFFFF == _EXTERNAL):
+                self.external.append(_text(tensor, 8) or "(unnamed)")
+                return
 
 
 def _value(info: memoryview) -> Value:
@@ -136,6 +161,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while position < end:
         key, position = _varint(message, position)
         number, wire = key >> 3, key & 7
+        if not 0 < number < 1 << 29:
+            raise ValueError(f"field {number} at byte {position}")
         if wire == 0:
             value, position = _varint(message, position)
             yield number, value

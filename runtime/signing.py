@@ -44,9 +44,14 @@ def sign_bundle(bundle: Path, private_key: Path) -> Path:
     verified = Bundle.open(bundle)
     signature = _load_private(private_key).sign(verified.file(SUMS))
     target = bundle / SIGNATURE
+    # Beside the bundle, not in it: a kill must not leave an extra file there.
     draft = bundle.parent / f".{bundle.name}.{SIGNATURE}.tmp"
-    draft.write_bytes(signature)
-    draft.replace(target)
+    try:
+        draft.write_bytes(signature)
+        draft.replace(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise SignatureError(f"{target} cannot be written: {error.strerror or error}") from error
     return target
 
 
@@ -87,6 +92,7 @@ def _need_cryptography() -> None:
 
 def _load_public(path: Path) -> Ed25519PublicKey:
     _need_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -94,7 +100,7 @@ def _load_public(path: Path) -> Ed25519PublicKey:
         key = serialization.load_pem_public_key(path.read_bytes())
     except OSError as error:
         raise SignatureError(f"public key {path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise SignatureError(
             f"{path} is not a public key in PEM; use the .pub file that bundle keygen wrote"
         ) from error
@@ -105,6 +111,7 @@ def _load_public(path: Path) -> Ed25519PublicKey:
 
 def _load_private(path: Path) -> Ed25519PrivateKey:
     _need_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -112,7 +119,7 @@ def _load_private(path: Path) -> Ed25519PrivateKey:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise SignatureError(f"private key {path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SignatureError(f"{path} is not an unencrypted private key in PEM: use the .key file of keygen") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SignatureError(f"{path} is not an ed25519 key; make one with: jetspect bundle keygen")

@@ -32,6 +32,7 @@ from jetspect.runtime.queueing import FrameQueue, Policy
 from jetspect.runtime.results import Inspection, Verdict
 
 log = logging.getLogger(__name__)
+_RETRY_S = 0.5
 Listener = Callable[[Frame | LostFrame, Inspection, ResultMessage], None]
 
 
@@ -64,14 +65,16 @@ class Station:
 
     Parameters
     ----------
+    prune
+        Called now and then to let the outbox forget what was delivered long ago.
     on_result
         Called in the recording thread after the result is in the outbox.
 
     Raises
     ------
     JetspectError
-        From :meth:`run`, when a part fails in a way that stops the line: the source cannot go on, or the outbox cannot
-        be written (a result that cannot be kept must not pass silently).
+        From :meth:`run`, when a part fails in a way that stops the line: the source cannot go on, or on shutdown the
+        outbox still cannot be written (a result that cannot be kept must not pass silently).
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Station:
         policy: Policy = "block",
         health_s: float = 10.0,
         drain_s: float = 30.0,
+        prune: Callable[[], object] = lambda: None,
         on_result: Listener | None = None,
     ) -> None:
         self._parts = parts
@@ -89,9 +93,11 @@ class Station:
         self._results: queue.Queue[tuple[Frame | LostFrame, Inspection] | None] = queue.Queue(maxsize=2)
         self._health_s = health_s
         self._drain_s = drain_s
+        self._prune = prune
         self._on_result = on_result
         self._failure: BaseException | None = None
         self._failed = threading.Event()
+        self._stopping = threading.Event()
         self._started = time.monotonic()
         self.counters = Counters()
 
@@ -112,12 +118,12 @@ class Station:
             threads[-1].join(timeout=0.1)
             if self._failed.is_set():
                 self.stop()
-            if parts.publisher is not None and time.monotonic() - beat >= self._health_s:
+            if time.monotonic() - beat >= self._health_s:
                 beat = time.monotonic()
-                parts.publisher.health(self.health())
+                self._beat()
         left = 0
         if parts.publisher is not None:
-            parts.publisher.health(self.health())
+            self._beat()
             left = parts.publisher.flush(self._drain_s)
             parts.publisher.close()
         if self._failure is not None:
@@ -126,6 +132,7 @@ class Station:
 
     def stop(self) -> None:
         """Take no more frames; those already captured are still inspected and recorded. Callable from any thread."""
+        self._stopping.set()
         self._parts.source.stop()
         self._frames.close()
 
@@ -165,6 +172,15 @@ class Station:
             temperature_c=hottest_c(),
         )
 
+    def _beat(self) -> None:
+        try:
+            self._prune()
+            if self._parts.publisher is not None:
+                self._parts.publisher.health(self.health())
+        except PublishError as error:
+            # Housekeeping may fail; when a result cannot be kept, the recording thread stops the line.
+            log.error("%s", error)
+
     def _feed(self) -> None:
         for item in self._parts.source:
             self.counters.frames += 1
@@ -203,8 +219,18 @@ class Station:
             built.append(result_message(inspection, self._parts.address, seq, event_id, evidence))
             return built[-1].payload()
 
-        self._parts.outbox.commit(self._parts.result_topic, build)
-        return built[-1]
+        warned = False
+        while True:
+            try:
+                self._parts.outbox.commit(self._parts.result_topic, build)
+                return built[-1]
+            except PublishError as error:
+                # The line waits with this result in hand until it can be kept, for example when the disk has room again.
+                if self._stopping.wait(_RETRY_S if warned else 0):
+                    raise
+                if not warned:
+                    log.error("%s; the line waits until frame %s can be recorded", error, inspection.frame_id)
+                warned = True
 
     def _keep_evidence(self, item: Frame | LostFrame, inspection: Inspection) -> tuple[EvidenceRef, ...]:
         if self._parts.evidence is None or isinstance(item, LostFrame):

@@ -69,7 +69,7 @@ class Trainer:
             seed=config.seed,
             on_load=lambda: progress("reading images", next(loading), len(train)),
         )
-        self._val = list(labelled(val, config.model.channels))
+        self.validation = list(labelled(val, config.model.channels))
         self._mean, self._std = self._sampler.statistics()
         kwargs = {**config.model.kwargs, "in_channels": config.model.channels, "classes": len(self._classes)}
         self._kwargs = kwargs
@@ -151,13 +151,13 @@ class Trainer:
     def _validate(self) -> None:
         mean, std = self._statistics()
         model = self._average.model
-        done = iter(range(1, len(self._val) + 1))
+        done = iter(range(1, len(self.validation) + 1))
 
         def score(image: Any) -> Any:
-            self._progress("validating", next(done), len(self._val))
+            self._progress("validating", next(done), len(self.validation))
             return score_image(model, image, mean, std, bfloat16=False)
 
-        curves = threshold_curves(self._val, score, len(self._classes))
+        curves = threshold_curves(self.validation, score, len(self._classes))
         levels = [c.best_level for c in curves]
         iou = sum(float(c.iou[n - 1]) for c, n in zip(curves, levels, strict=True)) / len(curves)
         iou_mean = sum(float(c.iou_mean[n - 1]) for c, n in zip(curves, levels, strict=True)) / len(curves)
@@ -189,7 +189,7 @@ class Trainer:
                 "step": self._step,
                 "minutes": round(self._seconds / 60, 1),
                 "device": self._device.type,
-                "torch": torch.__version__,
+                "torch": str(torch.__version__),  # a str subclass that weights_only would refuse
                 "val_iou": iou,
                 "val_iou_mean": iou_mean,
                 "config": self._config.model_dump_json(),

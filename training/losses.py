@@ -8,13 +8,15 @@ from torch.nn import functional
 
 
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
-    """Return 1 - Dice with squared denominator, over the whole batch (Leontaris et al., sink inspection, eq. 3).
+    """Return 1 - Dice with squared denominator (Leontaris et al., sink inspection, eq. 3), averaged over the classes.
 
-    ``smooth`` keeps a batch without any defect defined, and rewards answering nothing there.
+    Each class is pooled over the whole batch. ``smooth`` keeps a batch without that class defined, and rewards answering
+    nothing there.
     """
     p = logits.sigmoid()
-    overlap = (p * target).sum()
-    return 1 - (2 * overlap + smooth) / ((p * p).sum() + (target * target).sum() + smooth)
+    over = (0, 2, 3)
+    overlap, squares = (p * target).sum(over), (p * p).sum(over) + (target * target).sum(over)
+    return (1 - (2 * overlap + smooth) / (squares + smooth)).mean()
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, *, bce: float, dice: float) -> Tensor:

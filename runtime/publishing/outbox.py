@@ -20,6 +20,7 @@ from typing import Any
 
 from jetspect.errors import PublishError
 
+# acked_at: NULL while the broker has not acknowledged. connection: whether the last one ended in good order.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -31,7 +32,10 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (seq) WHERE acked_at IS NULL;
 CREATE INDEX IF NOT EXISTS outbox_acked ON outbox (acked_at) WHERE acked_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS connection (id INTEGER PRIMARY KEY CHECK (id = 1), sound INTEGER NOT NULL);
 """
+_COLUMNS = ("seq", "event_id", "topic", "payload", "created_at", "acked_at")
+_BATCH = 1000  # rows deleted per transaction, so that a commit never waits long for pruning
 
 
 @dataclass(frozen=True)
@@ -57,26 +61,21 @@ class Outbox:
         self._path = path
         self._lock = threading.RLock()
         self._guard = _lock_file(path)
+        db: sqlite3.Connection | None = None
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
-            # WAL with FULL: a commit has reached the disk when it returns.
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if problem != "ok":
-                raise PublishError(f"outbox {path} is damaged ({problem}); move it aside and start again")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
+            db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
+            self._db = db
+            self._prepare()
+        except (sqlite3.Error, PublishError) as error:
+            if db is not None:
+                db.close()
             os.close(self._guard)
-            raise self._error(error) from error
-        except PublishError:
-            os.close(self._guard)
-            raise
+            raise (self._error(error) if isinstance(error, sqlite3.Error) else error) from error
 
     def commit(self, topic: str, build: Callable[[int, str], bytes]) -> tuple[int, str]:
         """Queue one message and return its ``seq`` and ``event_id`` once it is on disk.
 
-        ``build(seq, event_id)`` makes the payload, so that both can stand in it.
+        ``build(seq, event_id)`` makes the payload, so that both can stand in it. Where it raises, no ``seq`` is used up.
         """
         event_id = str(uuid.uuid4())
         with self._transaction() as db:
@@ -99,28 +98,47 @@ class Outbox:
         """Mark messages as acknowledged by the broker."""
         now = time.time()
         with self._transaction() as db:
-            db.executemany("UPDATE outbox SET acked_at = ? WHERE seq = ?", [(now, seq) for seq in seqs])
+            db.executemany(
+                "UPDATE outbox SET acked_at = ? WHERE seq = ? AND acked_at IS NULL", [(now, seq) for seq in seqs]
+            )
 
-    def reopen(self, since: float) -> int:
-        """Make messages acknowledged at or after ``since`` (Unix time) pending again; return how many."""
+    def reopen(self, seqs: Iterable[int]) -> None:
+        """Make acknowledged messages pending again."""
         with self._transaction() as db:
-            reopened: int = db.execute("UPDATE outbox SET acked_at = NULL WHERE acked_at >= ?", (since,)).rowcount
-        return reopened
+            db.executemany("UPDATE outbox SET acked_at = NULL WHERE seq = ?", [(seq,) for seq in seqs])
+
+    def note_connection(self, *, sound: bool) -> None:
+        """Remember that a connection is open (not sound: anything may happen), or that it ended in good order (sound)."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO connection (id, sound) VALUES (1, ?)", (int(sound),))
+
+    def unsettled(self, window_s: float) -> list[int]:
+        """Return what was acknowledged in the last ``window_s`` seconds of a connection that had no good end.
+
+        The window ends at the last acknowledgement: how long ago that was does not matter, nobody was connected since.
+        """
+        if any(sound for (sound,) in self._query("SELECT sound FROM connection")):
+            return []
+        query = "SELECT seq FROM outbox WHERE acked_at >= (SELECT MAX(acked_at) FROM outbox) - ?"
+        return [seq for (seq,) in self._query(query, (window_s,))]
 
     def prune(self, keep_hours: float, max_mb: float) -> int:
         """Delete acknowledged messages that are old, or that exceed the size, oldest first. Unsent ones never go."""
-        with self._transaction() as db:
-            gone = db.execute("DELETE FROM outbox WHERE acked_at < ?", (time.time() - keep_hours * 3600,)).rowcount
-            size = db.execute("SELECT COALESCE(SUM(LENGTH(payload)), 0) FROM outbox").fetchone()[0]
-            excess = size - max_mb * 1024 * 1024
-            if excess > 0:
-                limit = None
-                acked = "SELECT seq, LENGTH(payload) FROM outbox WHERE acked_at IS NOT NULL ORDER BY seq"
-                for seq, length in db.execute(acked):
-                    limit, excess = seq, excess - length
-                    if excess <= 0:
-                        break
-                gone += db.execute("DELETE FROM outbox WHERE acked_at IS NOT NULL AND seq <= ?", (limit,)).rowcount
+        before = time.time() - keep_hours * 3600
+        gone = self._delete("SELECT seq FROM outbox WHERE acked_at < ? LIMIT ?", (before,))
+        size = self._query("SELECT COALESCE(SUM(LENGTH(payload)), 0) FROM outbox")[0][0]
+        excess = size - max_mb * 1024 * 1024
+        if excess > 0:
+            last = 0
+            for last, length in self._query(
+                "SELECT seq, LENGTH(payload) FROM outbox WHERE acked_at IS NOT NULL ORDER BY seq"
+            ):
+                excess -= length
+                if excess <= 0:
+                    break
+            gone += self._delete("SELECT seq FROM outbox WHERE acked_at IS NOT NULL AND seq <= ? LIMIT ?", (last,))
+        if gone:
+            self._query("PRAGMA incremental_vacuum")  # give the space back to the disk
         return gone
 
     def depth(self) -> int:
@@ -147,6 +165,32 @@ class Outbox:
     ) -> None:
         self.close()
 
+    def _prepare(self) -> None:
+        db = self._db
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in a new file only
+        # WAL with FULL: a commit has reached the disk when it returns.
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise PublishError(f"outbox {self._path} is damaged ({problem}); {_REPAIR}")
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        columns = tuple(row[1] for row in db.execute("PRAGMA table_info(outbox)"))
+        if tables and columns != _COLUMNS:
+            raise PublishError(f"outbox {self._path} is the database of another program; change outbox.path")
+        db.executescript(_SCHEMA)
+
+    def _delete(self, selection: str, values: tuple[object, ...]) -> int:
+        """Delete what ``selection`` finds, in batches."""
+        gone = 0
+        while True:
+            with self._transaction() as db:
+                statement = f"DELETE FROM outbox WHERE seq IN ({selection})"  # noqa: S608  # our own two selections
+                count: int = db.execute(statement, (*values, _BATCH)).rowcount
+            gone += count
+            if count < _BATCH:
+                return gone
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -172,12 +216,15 @@ class Outbox:
     def _error(self, error: sqlite3.Error) -> PublishError:
         text = str(error)
         if "full" in text or "disk I/O" in text:
-            return PublishError(f"outbox {self._path} cannot grow: {text}; free space, nothing queued is lost")
-        if "not a database" in text or "malformed" in text:
             return PublishError(
-                f"outbox {self._path} is damaged or not an outbox ({text}); move it aside and start again"
+                f"outbox {self._path} cannot grow ({text}); free space on its disk, nothing queued is lost"
             )
-        return PublishError(f"outbox {self._path} cannot be used: {text}; check its folder's owner and mode")
+        if "not a database" in text or "malformed" in text:
+            return PublishError(f"outbox {self._path} is damaged or no outbox ({text}); {_REPAIR}")
+        return PublishError(f"outbox {self._path} cannot be used ({text}); check that its folder can be written")
+
+
+_REPAIR = "move it aside, with its -wal and -shm files, and start again"
 
 
 def _lock_file(path: Path) -> int:
@@ -187,7 +234,7 @@ def _lock_file(path: Path) -> int:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise PublishError(
-            f"outbox {path} cannot be written: {error.strerror}; create its folder or change outbox.path"
+            f"outbox {path} cannot be written ({error.strerror}); create its folder, check its owner or change outbox.path"
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

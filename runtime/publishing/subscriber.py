@@ -16,8 +16,8 @@ from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
 from jetspect.errors import PublishError
+from jetspect.runtime.publishing.broker import BrokerSettings, explain, make_client
 from jetspect.runtime.publishing.messages import ResultMessage
-from jetspect.runtime.publishing.mqtt import BrokerSettings, diagnose, make_client
 
 _REMEMBERED = 100_000
 
@@ -88,7 +88,6 @@ class MqttSubscriber:
         self._client = make_client(settings, client_id, clean=not self._durable)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._ready.put("")
-        self._client.on_connect_fail = lambda *_: self._ready.put(diagnose(settings))
         self._client.on_message = lambda client, userdata, m: self._messages.put((m.topic, bytes(m.payload)))
 
     def __enter__(self) -> MqttSubscriber:
@@ -98,7 +97,11 @@ class MqttSubscriber:
             if self._durable:
                 options["properties"] = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
                 options["properties"].SessionExpiryInterval = 7 * 24 * 3600
-        self._client.connect_async(self._settings.host, self._settings.port, self._settings.keepalive_s, **options)
+        settings = self._settings
+        try:
+            self._client.connect(settings.host, settings.port, settings.keepalive_s, **options)
+        except (OSError, UnicodeError) as error:
+            raise PublishError(f"{settings.where}: {explain(error, settings)}") from error
         self._client.loop_start()
         try:
             problem = self._ready.get(timeout=self._timeout_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
-Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 
 def white(rng: np.random.Generator, height: int, width: int) -> U8:
@@ -18,7 +17,7 @@ def white(rng: np.random.Generator, height: int, width: int) -> U8:
     return np.frombuffer(rng.bytes(height * width), np.uint8).reshape(height, width)
 
 
-def resize(field: npt.NDArray[Pixel], height: int, width: int, *, smooth: bool = True) -> npt.NDArray[Pixel]:
+def resize(field: npt.NDArray[Any], height: int, width: int, *, smooth: bool = True) -> npt.NDArray[Any]:
     how = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(field, (width, height), interpolation=how), field.dtype)
 

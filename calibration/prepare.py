@@ -1,0 +1,188 @@
+"""From a checkpoint and a labelled data set to a bundle: choose real tiles, export, measure accuracy."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from jetspect.calibration.crops import select_crops
+from jetspect.errors import InputError
+from jetspect.evaluation.datasets import DataSet, open_dataset
+from jetspect.evaluation.evaluate import evaluate
+from jetspect.export.bundle import ExportJob, export_bundle
+from jetspect.models.checkpoint import Checkpoint, load_file
+from jetspect.models.registry import build_model
+from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.engines import open_engine
+from jetspect.runtime.inspector import Inspector, InspectorSettings
+from jetspect.runtime.manifest import ClassSpec, Manifest, Provenance
+from jetspect.runtime.region import TilingSettings
+from jetspect.runtime.scoring import gather
+from jetspect.runtime.tiling import Cut, Tile
+
+U8 = npt.NDArray[np.uint8]
+GOLDEN, PARITY = 4, 16
+GOLDEN_PX = 384
+TEXTURE_PX = 1152
+REPORTED = ("iou", "iou_mean", "precision", "recall", "image_recall", "image_fpr", "n")
+
+
+@dataclass(frozen=True)
+class BareWeights:
+    """What a file of bare weights does not say itself."""
+
+    model: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, model: str, classes: str | None, mean: str | None, std: str | None) -> BareWeights:
+        """Read the comma separated options. Raises InputError where one is missing or no number."""
+        if classes is None or mean is None or std is None:
+            raise InputError("bare weights need --model, --classes, --mean and --std together")
+        try:
+            numbers = [tuple(float(v) for v in text.split(",")) for text in (mean, std)]
+        except ValueError as error:
+            raise InputError(f"--mean and --std are numbers separated by commas, got {mean!r} and {std!r}") from error
+        if len(numbers[0]) != len(numbers[1]) or len(numbers[0]) not in (1, 3) or min(numbers[1]) <= 0:
+            raise InputError(f"--mean and --std need 1 or 3 numbers each, std above 0, got {mean!r} and {std!r}")
+        return cls(model, tuple(name.strip() for name in classes.split(",")), numbers[0], numbers[1])
+
+    def checkpoint(self, path: Path) -> Checkpoint:
+        """Read the weights; a dictionary with ``state_dict`` inside is unwrapped."""
+        weights = load_file(path)
+        inner = weights.get("state_dict", weights)
+        build_model(self.model)  # says what is wrong with the name before the weights are looked at
+        half = tuple(0.5 for _ in self.classes)
+        return Checkpoint(
+            self.model, {}, self.classes, len(self.mean), self.mean, self.std, inner, half, half, tuple(1 for _ in half)
+        )
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Everything about an export but the weights."""
+
+    dataset: str
+    data: Path | None
+    split: str
+    name: str
+    version: str
+    description: str = ""
+    notes: Path | None = None
+    tile_px: int | None = None
+    bare: BareWeights | None = None
+    command: str = ""
+
+
+def export_checkpoint(
+    path: Path,
+    out: Path,
+    options: ExportOptions,
+    *,
+    force: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> Manifest:
+    """Export a checkpoint with tiles and accuracy from a labelled data set; see :func:`export_bundle` for errors."""
+    checkpoint = options.bare.checkpoint(path) if options.bare else Checkpoint.load(path)
+    model = checkpoint.build()
+    report("choosing tiles")
+    data = open_dataset(options.dataset, options.data, options.split)
+    crops = select_crops(data, PARITY, GOLDEN_PX, channels=checkpoint.channels)
+    notes = ""
+    if options.notes is not None:
+        try:
+            notes = options.notes.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"notes {options.notes} cannot be read: {error}") from error
+
+    def measure(bundle: Bundle) -> dict[str, float]:
+        return measure_accuracy(bundle, data)
+
+    arguments = ", ".join(f"{k}={v}" for k, v in sorted(checkpoint.kwargs.items()))
+    job = ExportJob(
+        model=model,
+        name=options.name,
+        version=options.version,
+        classes=class_specs(checkpoint),
+        mean=checkpoint.mean,
+        std=checkpoint.std,
+        tiles=crops.tiles,
+        texture=mosaic(data, checkpoint.channels),
+        provenance=Provenance(
+            model=f"{checkpoint.model}({arguments})",
+            checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            command=options.command,
+            data=describe_data(checkpoint, data, options.split),
+        ),
+        description=options.description,
+        tile_px=options.tile_px,
+        golden=min(GOLDEN, len(crops.tiles)),
+        tile_origins=tuple(str(crop) for crop in crops.crops),
+        notes=notes,
+        measure=measure,
+    )
+    return export_bundle(job, out, force=force, report=report)
+
+
+def class_specs(checkpoint: Checkpoint) -> tuple[ClassSpec, ...]:
+    """Return the classes with the limits that training fitted.
+
+    Raises
+    ------
+    InputError
+        A name or a limit that a bundle cannot carry.
+    """
+    low = checkpoint.thresholds_low or checkpoint.thresholds
+    specs = []
+    for name, high, lower, area in zip(
+        checkpoint.classes, checkpoint.thresholds, low, checkpoint.min_area_px, strict=True
+    ):
+        try:
+            specs.append(ClassSpec(name=name, threshold=high, threshold_low=lower, min_area_px=area))
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            where = ".".join(map(str, fault["loc"])) or "limits"
+            raise InputError(f"class {name!r} cannot go into a bundle: {where}: {fault['msg']}") from error
+    return tuple(specs)
+
+
+def measure_accuracy(bundle: Bundle, data: DataSet) -> dict[str, float]:
+    """Judge the FP32 graph on a data set through the runtime."""
+    engine, _ = open_engine(bundle)
+    classes = tuple(c.name for c in bundle.manifest.output.classes)
+    with Inspector(bundle, engine, InspectorSettings(tiling=TilingSettings())) as inspector:
+        measures = evaluate(data, inspector.segment, classes).as_dict()
+    values = {name: measures[name] for name in REPORTED}
+    return {name: round(float(v), 5) for name, v in values.items() if v is not None and not math.isnan(v)}
+
+
+def mosaic(data: DataSet, channels: int, edge: int = TEXTURE_PX) -> U8:
+    """Lay images of a data set side by side into one square, uint8 edge x edge x C: texture to measure a halo on."""
+    canvas = np.zeros((edge, edge, channels), np.uint8)
+    y = x = height = 0
+    for index in range(10_000):
+        sample = data[index % len(data)].image
+        h, w = min(sample.shape[0], edge - y), min(sample.shape[1], edge - x)
+        gather(sample, Tile(Cut(0, 0, 0), Cut(0, 0, 0)), part := np.empty((h, w, channels), np.uint8))
+        canvas[y : y + h, x : x + w] = part
+        x, height = x + w, max(height, h)
+        if x >= edge:
+            y, x, height = y + height, 0, 0
+        if y >= edge:
+            break
+    return canvas
+
+
+def describe_data(checkpoint: Checkpoint, data: DataSet, split: str) -> str:
+    trained = checkpoint.info.get("train_images")
+    learned = f"trained on {trained} images of {checkpoint.info.get('dataset')} (train); " if trained else ""
+    return f"{learned}tiles and accuracy from {len(data)} images of {data.name} ({split})"

@@ -1,0 +1,73 @@
+"""``jetspect export``: turn a checkpoint into a bundle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jetspect.cli.output import JsonOption, console, print_json
+from jetspect.errors import MissingDependencyError
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of jetspect train, or bare weights.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
+    dataset: Annotated[str, typer.Option(help="Kind of data set for real tiles: bsdata, folder or synthetic.")],
+    data: Annotated[Path | None, typer.Option(help="Its folder.")] = None,
+    split: Annotated[str, typer.Option(help="Split the tiles and the accuracy come from.")] = "val",
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's by default.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
+    description: Annotated[str, typer.Option(help="One sentence on what it finds.")] = "",
+    notes: Annotated[Path | None, typer.Option(help="Markdown for the model card: attribution, licence of the data.")] = None,
+    tile: Annotated[int | None, typer.Option(help="Default tile edge in px; chosen from the halo by default.")] = None,
+    model: Annotated[str | None, typer.Option(help="For bare weights: registered name or module:factory.")] = None,
+    classes: Annotated[str | None, typer.Option(help="For bare weights: class names, comma separated.")] = None,
+    mean: Annotated[str | None, typer.Option(help="For bare weights: mean per channel, 0-255, comma separated.")] = None,
+    std: Annotated[str | None, typer.Option(help="For bare weights: standard deviation per channel, likewise.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a model as a bundle: FP32 and FP16 graphs, measured halo, parity and golden tiles from real images.
+
+    Example: jetspect export runs/metal-demo/best.pt --dataset synthetic --out bundles/metal-demo
+    """
+    try:
+        from jetspect.calibration.prepare import BareWeights, ExportOptions, export_checkpoint
+        from jetspect.export.bundle import manifest_json
+    except ImportError as error:
+        raise MissingDependencyError(error.name or "torch", "exporting", "pip install 'jetspect[export]'") from error
+
+    command = "jetspect " + " ".join(sys.argv[1:])
+    bare = BareWeights.parse(model, classes, mean, std) if model is not None else None
+    options = ExportOptions(
+        dataset=dataset,
+        data=data,
+        split=split,
+        name=name or out.resolve().name,
+        version=version,
+        description=description,
+        notes=notes,
+        tile_px=tile,
+        bare=bare,
+        command=command,
+    )
+    with console.status("exporting") as status:
+        if as_json:
+            status.stop()
+        manifest = export_checkpoint(checkpoint, out, options, force=force, report=lambda what: status.update(what))
+    if as_json:
+        print_json({"bundle": str(out), "manifest": manifest_json(manifest)})
+        return
+    t = manifest.tiling
+    console.print(f"[bold]{out}[/bold]  {manifest.name} {manifest.version}")
+    if t.mode == "exact":
+        console.print(f"stride {t.stride_px} px, halo {t.halo_px} px (error {t.halo_error:.1e}), tiles of {t.tile_px} px")
+    else:
+        console.print(f"no halo makes tiles exact: overlaps of {t.halo_px} px are blended, tiles of {t.tile_px} px")
+    for precision, graph in manifest.graphs.items():
+        accuracy = ", ".join(f"{k} {v:.3f}" for k, v in graph.accuracy.items())
+        parity = f"differs by {graph.parity.max_abs:.1e}, mask IoU {graph.parity.mask_iou:.4f}"
+        console.print(f"{precision}: {parity}{'; ' if accuracy else ''}{accuracy}")

@@ -1,0 +1,127 @@
+"""``jetspect inspect``: judge image files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args
+
+import cv2
+import typer
+
+from jetspect.cli.output import VERDICT_STYLE, JsonOption, console, print_json, progress
+from jetspect.errors import ImageError, InputError
+from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.engines import open_engine
+from jetspect.runtime.frames import Frame
+from jetspect.runtime.images import SUFFIXES, read_image
+from jetspect.runtime.inspector import Inspector, InspectorSettings
+from jetspect.runtime.manifest import Precision
+from jetspect.runtime.publishing.messages import describe_defects, timings_ms
+from jetspect.runtime.publishing.overlay import draw_overlay
+from jetspect.runtime.region import TilingSettings
+from jetspect.runtime.results import Inspection, Verdict
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)],
+    precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16 or int8.")] = "fp32",
+    tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
+    pixel_pitch_mm: Annotated[float | None, typer.Option(help="Edge of one pixel on the part, for areas in mm2.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Folder for pictures with the defects drawn in.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Inspect images and say OK, NOK or UNKNOWN for each. Exit code 1 when any is not OK.
+
+    Example: jetspect inspect bundles/metal-demo part.png --overlay out
+    """
+    opened = Bundle.open(bundle)
+    paths = _files(images)
+    settings = InspectorSettings(tiling=TilingSettings(tile_px=tile), pixel_pitch_mm=pixel_pitch_mm)
+    engine, golden = open_engine(opened, precision=as_precision(precision), threads=threads)
+    answers: list[dict[str, Any]] = []
+    unreadable: list[ImageError] = []
+    verdicts: list[Verdict] = []
+    with Inspector(opened, engine, settings) as inspector, progress() as bar:
+        task = bar.add_task("inspecting", total=len(paths))
+        if not as_json:
+            console.print(f"{opened.manifest.name} {opened.manifest.version} on {engine.info}; {golden}")
+        for path in paths:
+            try:
+                frame = Frame(read_image(path), frame_id=str(path), origin=str(path))
+            except ImageError as error:
+                unreadable.append(error)
+                answers.append({"image": str(path), "verdict": "UNKNOWN", "reasons": [str(error)], "defects": []})
+                if not as_json:
+                    console.print(f"[{VERDICT_STYLE['UNKNOWN']}]UNKNOWN[/]  {error}")
+            else:
+                inspection = inspector.inspect(frame)
+                verdicts.append(inspection.verdict)
+                answers.append(_answer(path, inspection))
+                if overlay is not None:
+                    _draw(frame, inspection, overlay)
+                if not as_json:
+                    _tell(path, inspection)
+            bar.advance(task)
+    if as_json:
+        print_json({"bundle": opened.manifest.name, "engine": str(engine.info), "inspections": answers})
+    if unreadable:
+        sys.exit(2)
+    sys.exit(0 if all(v is Verdict.OK for v in verdicts) else 1)
+
+
+def as_precision(value: str) -> Precision:
+    """Return the precision, or raise InputError."""
+    for known in get_args(Precision):
+        if value == known:
+            return cast(Precision, known)
+    raise InputError(f"precision {value!r} is not known; use fp32, fp16 or int8")
+
+
+def _files(images: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in images:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise InputError(f"folder {path} holds no image ({', '.join(sorted(SUFFIXES))})")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def _answer(path: Path, inspection: Inspection) -> dict[str, Any]:
+    return {
+        "image": str(path),
+        "verdict": inspection.verdict.value,
+        "reasons": list(inspection.reasons),
+        "size_wh": inspection.size_wh,
+        "defects": [d.model_dump(mode="json") for d in describe_defects(inspection)],
+        "defects_truncated": inspection.defects_truncated,
+        "tiles": inspection.tiles,
+        "timings_ms": timings_ms(inspection),
+    }
+
+
+def _tell(path: Path, inspection: Inspection) -> None:
+    verdict = inspection.verdict.value
+    reasons = "; ".join(inspection.reasons)
+    console.print(f"[{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {path}  {inspection.timings.total_ms:.0f} ms  {reasons}")
+    for d in inspection.defects[:10]:
+        left, top, right, bottom = d.box_xyxy
+        area = f"{d.area_px} px" + (f" = {d.area_mm2:.2f} mm2" if d.area_mm2 is not None else "")
+        console.print(f"         {d.class_name} {area} at x {left}-{right}, y {top}-{bottom}, peak {d.peak:.2f}")
+    if len(inspection.defects) > 10:
+        console.print(f"         and {len(inspection.defects) - 10} more (--json lists all)")
+
+
+def _draw(frame: Frame, inspection: Inspection, folder: Path) -> None:
+    target = folder / f"{Path(frame.frame_id).stem}.overlay.png"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(cv2.imencode(".png", draw_overlay(frame.image, inspection))[1].tobytes())
+    except OSError as error:
+        raise InputError(f"overlay {target} cannot be written: {error.strerror or error}") from error

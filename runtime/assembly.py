@@ -1,0 +1,77 @@
+"""Put a station together from its file. Whatever is wrong shows here, before the first frame."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from jetspect import __version__
+from jetspect.device.probe import probe
+from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.config import StationConfig
+from jetspect.runtime.engines import open_engine
+from jetspect.runtime.frames import utc_now
+from jetspect.runtime.inspector import Inspector
+from jetspect.runtime.publishing.evidence import EvidenceStore
+from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress
+from jetspect.runtime.publishing.mqtt import MqttPublisher
+from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.publishing.topics import Topics
+from jetspect.runtime.sources import open_source
+from jetspect.runtime.station import Listener, Parts, Station
+
+
+def build_station(config: StationConfig, *, on_result: Listener | None = None) -> Station:
+    """Open every part of a station; those already open are closed again when one fails.
+
+    Raises
+    ------
+    JetspectError
+        The bundle, engine, source, outbox, evidence folder or broker settings cannot be used; says which and why.
+    """
+    where = config.station
+    address = StationAddress(**where.model_dump())
+    topics = Topics(where.namespace, where.site, where.area, where.line, where.unit)
+    with ExitStack() as opened:
+        bundle = Bundle.open(config.bundle.path, public_key=config.bundle.public_key)
+        engine, golden = open_engine(
+            bundle, kind=config.engine.kind, precision=config.bundle.precision, threads=config.engine.threads
+        )
+        inspector = opened.enter_context(Inspector(bundle, opened.enter_context(engine), config.inspector))
+        outbox = opened.enter_context(Outbox(config.outbox.path))
+        outbox.prune(config.outbox.keep_hours, config.outbox.max_mb)
+        evidence = EvidenceStore(config.evidence) if config.evidence is not None else None
+        device = probe().as_dict()
+
+        def meta() -> MetaMessage:
+            m = inspector.model
+            return MetaMessage(
+                station=address,
+                at=utc_now(),
+                jetspect=__version__,
+                model=ModelInfo(
+                    name=m.name,
+                    version=m.version,
+                    manifest_sha256=m.manifest_sha256,
+                    precision=m.precision,
+                    engine=m.engine,
+                ),
+                classes=tuple(c.name for c in bundle.manifest.output.classes),
+                tile_px=inspector.tile_px,
+                device=device,
+                golden=str(golden),
+            )
+
+        publisher = MqttPublisher(config.broker, outbox, topics, meta) if config.broker is not None else None
+        source = opened.enter_context(open_source(config.source))
+        parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result)
+        station = Station(
+            parts,
+            queue_size=config.queue.frames,
+            policy=config.queue.policy,
+            health_s=config.health_s,
+            drain_s=config.drain_s,
+            prune=lambda: outbox.prune(config.outbox.keep_hours, config.outbox.max_mb),
+            on_result=on_result,
+        )
+        opened.pop_all()  # from here on the station closes them
+    return station

@@ -1,0 +1,214 @@
+"""One connection to a broker, renewed for as long as it takes.
+
+Every connection gets a new paho client, so that nothing of a broken one lives on: what goes out again, and in which order,
+is decided here and not inside paho. paho's callbacks run while it holds its own locks, so they only enqueue; everything
+else happens in one thread of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from jetspect.errors import PublishError
+from jetspect.runtime.publishing.broker import BrokerSettings, explain, make_client
+
+log = logging.getLogger(__name__)
+Event = tuple[str, Any]
+
+_ANSWER_S = 10.0  # how long a broker may take to answer a login
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_STEADY_S = 10.0  # a connection that held this long starts the waits over
+
+
+class Link:
+    """Keeps a connection in a thread of its own; what is done with it, the methods of a subclass say.
+
+    ``state`` is ``connecting``, ``online``, ``stopped``, or begins with ``unreachable:``, ``refused:`` or ``failed:`` and says
+    why and what to check. It is logged when it changes, not at every attempt.
+    """
+
+    meanwhile = ""
+    """Ends the log line about a connection that is not there."""
+
+    def __init__(self, settings: BrokerSettings, client_id: str, *, clean: bool = True) -> None:
+        self._settings, self._client_id, self._clean = settings, client_id, clean
+        self.state = "connecting"
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._client: paho.Client | None = None  # while online
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jetspect-mqtt", daemon=True)
+        make_client(settings, client_id, clean=clean)  # unusable secrets and certificates show here, at the start
+
+    def start(self) -> None:
+        """Connect in the background. A broker that is not there yet is waited for."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Say goodbye and disconnect. Callable more than once, also before :meth:`start`."""
+        self._stopping.set()
+        self._events.put(("wake", None))
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    # What a subclass does with the connection; all of these run in the link's thread.
+
+    def _prepare(self, client: paho.Client, events: queue.SimpleQueue[Event]) -> dict[str, Any]:
+        """Set callbacks and will before the connection; return options for ``connect``."""
+        return {}
+
+    def _opened(self, client: paho.Client, properties: Properties | None) -> None:
+        """The broker took the login."""
+
+    def _handle(self, client: paho.Client, events: list[Event]) -> None:
+        """Something happened, or a second went by."""
+
+    def _lost(self) -> None:
+        """The connection broke; its last events have been handled."""
+
+    def _goodbye(self, client: paho.Client) -> None:
+        """:meth:`close` was called."""
+
+    def _run(self) -> None:
+        wait_s = _FIRST_WAIT_S
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._connect()
+            if time.monotonic() - began > _STEADY_S:
+                wait_s = _FIRST_WAIT_S
+            # A fleet that lost its broker must not come back in one instant.
+            self._stopping.wait(wait_s * random.uniform(0.8, 1.2))
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        self._set_state("stopped")
+
+    def _connect(self) -> None:
+        """Make one connection and serve it to its end, whatever end that is."""
+        client = None
+        try:
+            client = make_client(self._settings, self._client_id, clean=self._clean)
+            if self._open(client):
+                self._serve(client)
+        except PublishError as error:
+            self._set_state(f"failed: {error}")
+        except Exception as error:
+            # The thread must outlive a fault of ours: a new connection starts from the outbox again.
+            log.exception("the connection to %s failed", self._settings.where)
+            self._set_state(f"failed: {type(error).__name__}: {error}")
+        finally:
+            self._client = None
+            if client is not None:
+                self._hang_up(client)
+
+    def _open(self, client: paho.Client) -> bool:
+        events = self._events = queue.SimpleQueue()
+
+        def on_connect(c: paho.Client, data: Any, flags: Any, code: ReasonCode, properties: Properties | None) -> None:
+            events.put(("opened", (code, properties)))
+
+        def on_disconnect(c: paho.Client, data: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
+            events.put(("gone", str(code)))
+
+        client.on_connect, client.on_disconnect = on_connect, on_disconnect
+        options = self._prepare(client, events)
+        settings = self._settings
+        try:
+            client.connect(settings.host, settings.port, settings.keepalive_s, **options)
+        except (OSError, UnicodeError) as error:
+            self._set_state(f"unreachable: {settings.where}: {explain(error, settings)}")
+            return False
+        client.loop_start()
+        answer = self._await_answer()
+        if answer is None:
+            return False
+        self._client = client
+        self._opened(client, answer[1])
+        self._set_state("online")
+        return True
+
+    def _await_answer(self) -> tuple[ReasonCode, Properties | None] | None:
+        where, deadline = self._settings.where, time.monotonic() + _ANSWER_S
+        while not self._stopping.is_set():
+            try:
+                kind, detail = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                self._set_state(f"unreachable: {where} does not answer the login; check that it is an MQTT broker")
+                return None
+            if kind == "opened":
+                code, properties = detail
+                if not code.is_failure:
+                    return code, properties
+                self._set_state(f"refused: {where} refuses the login ({code}); {_login_hint(str(code))}")
+                return None
+            if kind == "gone":
+                tls = "broker.tls.cert and key" if self._settings.tls is not None else "whether the port wants TLS"
+                self._set_state(
+                    f"refused: {where} closed the connection before the login; check {tls}, and broker.protocol"
+                )
+                return None
+        return None
+
+    def _serve(self, client: paho.Client) -> None:
+        while not self._stopping.is_set():
+            if not self._turn(client, 1.0):
+                return
+        self._goodbye(client)
+
+    def _turn(self, client: paho.Client, timeout_s: float) -> bool:
+        """Handle everything that has happened, waiting for something; False once the connection is gone."""
+        events: list[Event] = []
+        with suppress(queue.Empty):
+            events.append(self._events.get(timeout=timeout_s))
+            while True:
+                events.append(self._events.get_nowait())
+        gone = [detail for kind, detail in events if kind == "gone"]
+        if gone:
+            self._client = None
+        self._handle(client, events)
+        if gone:
+            self._lost()
+            hint = "; another client uses the same broker.client_id" if "taken over" in gone[0] else ""
+            self._set_state(f"unreachable: {self._settings.where} is gone ({gone[0]}){hint}")
+        return not gone
+
+    def _hang_up(self, client: paho.Client) -> None:
+        """Disconnect and end paho's thread, even where the broker no longer reads."""
+        if client.is_connected():
+            client.disconnect()
+            deadline = time.monotonic() + 2
+            while client.is_connected() and time.monotonic() < deadline:
+                time.sleep(0.005)
+        if (sock := client.socket()) is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+        client.loop_stop()
+
+    def _set_state(self, state: str) -> None:
+        if state == self.state:
+            return
+        self.state = state
+        if state in ("online", "stopped"):
+            log.info("%s: %s", self._settings.where, state)
+        else:
+            level = logging.WARNING if state.startswith("unreachable") else logging.ERROR
+            log.log(level, "%s%s", state, self.meanwhile)
+
+
+def _login_hint(reason: str) -> str:
+    lower = reason.lower()
+    if "protocol" in lower:
+        return "set broker.protocol to the version it speaks"
+    if "identifier" in lower:
+        return "change broker.client_id"
+    if "unavailable" in lower or "busy" in lower or "quota" in lower:
+        return "the broker is overloaded or not ready"
+    return "check broker.username, its password and the broker's access list"

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from jetspect.errors import DataSetError
+from jetspect.evaluation.datasets import MaskFolder, open_dataset
+
+
+def add(image: Path, mask: Path | None, *, level: int = 255, size_hw: tuple[int, int] = (32, 40)) -> None:
+    image.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(image), np.full((32, 40, 3), 80, np.uint8))
+    if mask is not None:
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros(size_hw, np.uint8)
+        pixels[4:9, 10:20] = level
+        cv2.imwrite(str(mask), pixels)
+
+
+def test_masks_stand_in_a_folder_of_their_own_or_beside_the_images(tmp_path: Path) -> None:
+    add(tmp_path / "apart/images/x/a.png", tmp_path / "apart/masks/x/a.png")
+    add(tmp_path / "beside/a.jpg", tmp_path / "beside/a.png")
+    for name in ("apart", "beside"):
+        data = open_dataset("folder", tmp_path / name, "all")
+        mask = data[0].mask
+        assert len(data) == 1 and mask is not None and mask.sum() == 50 and set(np.unique(mask)) == {0, 1}
+
+
+@pytest.mark.parametrize(("level", "defective"), [(1, False), (127, False), (128, True), (255, True)])
+def test_a_mask_pixel_above_the_middle_is_a_defect(tmp_path: Path, level: int, defective: bool) -> None:
+    add(tmp_path / "images/a.png", tmp_path / "masks/a.png", level=level)
+    mask = MaskFolder(tmp_path, "all")[0].mask
+    assert mask is not None and bool(mask.any()) == defective
+
+
+def test_own_split_folders_go_before_the_hash(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("val", 2)):
+        for n in range(count):
+            add(tmp_path / split / f"images/{n}.png", tmp_path / split / f"masks/{n}.png")
+    assert [len(MaskFolder(tmp_path, s)) for s in ("train", "val", "all")] == [3, 2, 5]
+    with pytest.raises(DataSetError, match="has the splits train, val, not test"):
+        MaskFolder(tmp_path, "test")
+
+
+def test_without_split_folders_train_and_val_are_disjoint_and_complete(tmp_path: Path) -> None:
+    for n in range(20):
+        add(tmp_path / f"images/{n}.png", tmp_path / f"masks/{n}.png")
+    train, val = MaskFolder(tmp_path, "train"), MaskFolder(tmp_path, "val")
+    assert len(val) == 4 and sorted([*train.ids, *val.ids]) == list(MaskFolder(tmp_path, "all").ids)
+    with pytest.raises(DataSetError, match="has no test/ folder; use --split all"):
+        MaskFolder(tmp_path, "test")
+
+
+def test_a_missing_mask_is_named(tmp_path: Path) -> None:
+    add(tmp_path / "images/a.png", tmp_path / "masks/a.png")
+    add(tmp_path / "images/b.png", None)
+    with pytest.raises(DataSetError, match=r"b\.png has no mask; expected .*masks/b\.png"):
+        MaskFolder(tmp_path, "all")
+
+
+def test_a_mask_of_another_size_names_both_files(tmp_path: Path) -> None:
+    add(tmp_path / "images/a.png", tmp_path / "masks/a.png", size_hw=(32, 41))
+    with pytest.raises(DataSetError, match=r"masks/a\.png is 41 x 32 px, its image .*images/a\.png 40 x 32"):
+        MaskFolder(tmp_path, "all")[0]
+
+
+def test_a_damaged_image_and_an_empty_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="holds no image with a mask for split all"):
+        MaskFolder(tmp_path, "all")
+    add(tmp_path / "images/a.png", tmp_path / "masks/a.png")
+    (tmp_path / "images/a.png").write_bytes(b"")
+    with pytest.raises(DataSetError, match=r"a\.png is empty"):
+        MaskFolder(tmp_path, "all")[0]
+
+
+def test_opening_says_what_is_wrong_with_kind_or_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for kind, path, message in (
+        ("nosuch", tmp_path, "data set 'nosuch' is not known; use one of bsdata, folder, synthetic"),
+        ("folder", None, "data set folder needs the path of its folder"),
+        ("folder", tmp_path / "none", "does not exist"),
+        ("folder", tmp_path / "file", "is a file"),
+    ):
+        with pytest.raises(DataSetError, match=message):
+            open_dataset(kind, path, "all")

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from jetspect.errors import SourceError
+from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.sources.folder import FolderSettings, FolderSource
+
+
+def picture(value: int = 0) -> bytes:
+    image = np.full((32, 40), value, np.uint8)
+    return bytes(cv2.imencode(".png", image)[1])
+
+
+def test_images_come_in_natural_order_and_other_files_do_not(tmp_path: Path) -> None:
+    for name in ("b10.png", "b2.png", "a.PNG", "notes.txt", ".hidden.png", "c.png.part"):
+        (tmp_path / name).write_bytes(picture())
+    with FolderSource(FolderSettings(path=tmp_path)) as source:
+        assert [f.frame_id for f in source] == ["a.PNG", "b2.png", "b10.png"]
+
+
+def test_sub_folders_are_read_when_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x.png").write_bytes(picture())
+    (tmp_path / "y.png").write_bytes(picture())
+    with FolderSource(FolderSettings(path=tmp_path, recursive=True)) as source:
+        assert [f.frame_id for f in source] == ["sub/x.png", "y.png"]
+
+
+def test_an_unreadable_image_is_a_lost_frame_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(picture())
+    (tmp_path / "2.jpg").write_bytes(b"")
+    (tmp_path / "3.png").write_bytes(picture())
+    with FolderSource(FolderSettings(path=tmp_path)) as source:
+        frames = list(source)
+    assert [type(f) for f in frames] == [Frame, LostFrame, Frame]
+    assert isinstance(frames[1], LostFrame)
+    assert "is empty" in frames[1].reason
+
+
+def test_a_folder_in_place_of_an_image_is_a_lost_frame(tmp_path: Path) -> None:
+    (tmp_path / "odd.png").mkdir()
+    with FolderSource(FolderSettings(path=tmp_path)) as source:
+        (frame,) = source
+    assert isinstance(frame, LostFrame)
+    assert "is a folder" in frame.reason
+
+
+@pytest.mark.parametrize(("make", "says"), [("none", "does not exist"), ("file", "is a file"), ("empty", "no image")])
+def test_a_folder_that_cannot_be_a_source_is_refused(tmp_path: Path, make: str, says: str) -> None:
+    path = tmp_path / "x"
+    if make == "file":
+        path.touch()
+    elif make == "empty":
+        path.mkdir()
+    with pytest.raises(SourceError, match=says):
+        FolderSource(FolderSettings(path=path))
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[tuple[Path, FolderSource, list[str], threading.Event]]:
+    source = FolderSource(FolderSettings(path=tmp_path, watch=True, poll_s=0.02))
+    seen: list[str] = []
+    came = threading.Event()
+
+    def collect() -> None:
+        for frame in source:
+            seen.append(frame.frame_id if isinstance(frame, Frame) else f"lost {frame.frame_id}")
+            came.set()
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    yield tmp_path, source, seen, came
+    source.stop()
+    thread.join(timeout=3)
+    assert not thread.is_alive()
+
+
+def test_a_watched_folder_waits_until_a_file_is_whole(
+    watched: tuple[Path, FolderSource, list[str], threading.Event],
+) -> None:
+    folder, _, seen, came = watched
+    data = picture()
+    with (folder / "slow.png").open("wb") as stream:
+        for byte in range(0, len(data), 8):  # grows at every look
+            stream.write(data[byte : byte + 8])
+            stream.flush()
+            came.wait(0.015)
+            assert not seen
+    assert came.wait(3)
+    assert seen == ["slow.png"]
+
+
+def test_a_watched_folder_takes_a_renamed_file_and_a_rewritten_one_again(
+    watched: tuple[Path, FolderSource, list[str], threading.Event],
+) -> None:
+    folder, _, seen, came = watched
+    (folder / "x.png.tmp").write_bytes(picture())
+    assert not came.wait(0.2)
+    (folder / "x.png.tmp").rename(folder / "x.png")
+    assert came.wait(3)
+    came.clear()
+    assert not came.wait(0.2)
+    (folder / "x.png").write_bytes(picture(200) + b"\0\0")
+    assert came.wait(3)
+    assert seen == ["x.png", "x.png"]
