@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from jetspect import __version__
 from jetspect.device.probe import probe
@@ -37,7 +38,7 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             bundle, kind=config.engine.kind, precision=config.bundle.precision, threads=config.engine.threads
         )
         inspector = opened.enter_context(Inspector(bundle, opened.enter_context(engine), config.inspector))
-        outbox = opened.enter_context(Outbox(config.outbox.path))
+        outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
         outbox.prune(config.outbox.keep_hours, config.outbox.max_mb)
         evidence = EvidenceStore(config.evidence) if config.evidence is not None else None
         device = probe().as_dict()
@@ -75,3 +76,10 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
         )
         opened.pop_all()  # from here on the station closes them
     return station
+
+
+def _with_folder(path: Path) -> Path:
+    """Make the folder of a file that the station owns; where that fails, opening the file says why."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -121,14 +121,13 @@ class Station:
             if time.monotonic() - beat >= self._health_s:
                 beat = time.monotonic()
                 self._beat()
-        left = 0
         if parts.publisher is not None:
             self._beat()
-            left = parts.publisher.flush(self._drain_s)
+            parts.publisher.flush(self._drain_s)
             parts.publisher.close()
         if self._failure is not None:
             raise self._failure
-        return left
+        return parts.outbox.depth()
 
     def stop(self) -> None:
         """Take no more frames; those already captured are still inspected and recorded. Callable from any thread."""
