@@ -2,8 +2,69 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import hypothesis
+import pytest
 
 # CI machines are shared: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("jetspect", deadline=None)
 hypothesis.settings.load_profile("jetspect")
+
+
+class Mosquitto:
+    """A real mosquitto on a free loopback port; it keeps its port and its store from one start to the next."""
+
+    def __init__(self, folder: Path, lines: str = "allow_anonymous true", listener: str = "") -> None:
+        path = os.environ["PATH"] + ":/usr/sbin"
+        binary = shutil.which("mosquitto", path=path)
+        assert binary is not None, "mosquitto is not installed; run: make system-test"
+        self._binary = binary
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._config = folder / "mosquitto.conf"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\n{listener}\n{lines}\n"
+            "user root\npersistence true\nautosave_on_changes true\nautosave_interval 1\n"
+            f"persistence_location {folder}/\nmax_queued_messages 0\nlog_dest file {folder}/mosquitto.log\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Mosquitto:
+        self._process = subprocess.Popen([self._binary, "-c", str(self._config)])
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, self._config.with_name("mosquitto.log").read_text()
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(0.02)
+        raise AssertionError("mosquitto does not answer")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Make brokers; they are gone after the test."""
+    brokers: list[Mosquitto] = []
+
+    def make(lines: str = "allow_anonymous true", listener: str = "") -> Mosquitto:
+        brokers.append(Mosquitto(tmp_path / f"broker{len(brokers)}", lines, listener))
+        return brokers[-1].start()
+
+    yield make
+    for broker in brokers:
+        broker.kill()

@@ -184,8 +184,9 @@ class Link:
         """Disconnect and end paho's thread, even where the broker no longer reads."""
         if client.is_connected():
             client.disconnect()
+            # paho's thread closes the socket once DISCONNECT is out; cut off before that, the broker would send the last will.
             deadline = time.monotonic() + 2
-            while client.is_connected() and time.monotonic() < deadline:
+            while client.socket() is not None and time.monotonic() < deadline:
                 time.sleep(0.005)
         if (sock := client.socket()) is not None:
             with suppress(OSError):

@@ -130,10 +130,9 @@ class Outbox:
         excess = size - max_mb * 1024 * 1024
         if excess > 0:
             last = 0
-            for last, length in self._query(
-                "SELECT seq, LENGTH(payload) FROM outbox WHERE acked_at IS NOT NULL ORDER BY seq"
-            ):
-                excess -= length
+            acknowledged = "SELECT seq, LENGTH(payload) FROM outbox WHERE acked_at IS NOT NULL ORDER BY seq"
+            for seq, length in self._query(acknowledged):
+                last, excess = seq, excess - length
                 if excess <= 0:
                     break
             gone += self._delete("SELECT seq FROM outbox WHERE acked_at IS NOT NULL AND seq <= ? LIMIT ?", (last,))

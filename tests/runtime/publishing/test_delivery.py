@@ -1,0 +1,238 @@
+"""Nothing is lost between the outbox and a durable subscriber, with a real mosquitto."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from jetspect.errors import PublishError
+from jetspect.runtime.frames import utc_now
+from jetspect.runtime.publishing.broker import BrokerSettings
+from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress, json_schema, result_message
+from jetspect.runtime.publishing.mqtt import MqttPublisher
+from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.publishing.subscriber import MqttSubscriber, ResultReader
+from jetspect.runtime.publishing.topics import Topics
+from jetspect.runtime.results import Defect, Inspection, ModelIdentity, Verdict
+
+TOPICS = Topics("jetspect", "s", "a", "l", "u")
+ADDRESS = StationAddress(namespace="jetspect", site="s", area="a", line="l", unit="u")
+MODEL = ModelIdentity("m", "1", "0" * 64, "fp32", "test")
+COUNT = 1000
+
+
+def inspection(number: int = 0) -> Inspection:
+    defect = Defect("pit", 5, (1, 2, 4, 5), (2.0, 3.0), 0.9, 0.5, ((1, 2), (3, 4)), False)
+    now = utc_now()
+    return Inspection(f"f{number}", now, now, Verdict.NOK, ("1 defect",), (defect,), (100, 80), MODEL)
+
+
+def meta() -> MetaMessage:
+    model = ModelInfo(name="m", version="1", manifest_sha256="0" * 64, precision="fp32", engine="test")
+    return MetaMessage(
+        station=ADDRESS, at=utc_now(), jetspect="0", model=model, classes=("pit",), tile_px=1, device={}, golden=""
+    )
+
+
+def commit(outbox: Outbox, number: int = 0) -> None:
+    outbox.commit(TOPICS.result, lambda seq, event: result_message(inspection(number), ADDRESS, seq, event).payload())
+
+
+@contextmanager
+def publishing(outbox: Outbox, port: int, **settings: Any) -> Iterator[MqttPublisher]:
+    publisher = MqttPublisher(BrokerSettings(host="127.0.0.1", port=port, **settings), outbox, TOPICS, meta)
+    publisher.start()
+    try:
+        yield publisher
+    finally:
+        publisher.close()
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def produce(outbox_path: str, port: str) -> None:
+    """The body of the publisher process: fill the outbox up to COUNT results, then deliver them."""
+    with Outbox(Path(outbox_path)) as outbox:
+        publisher = MqttPublisher(BrokerSettings(host="127.0.0.1", port=int(port)), outbox, TOPICS, meta)
+        publisher.start()
+        done = outbox.commit(TOPICS.leaf("probe"), lambda seq, event: b"{}")[0] - 1
+        while done < COUNT:
+            commit(outbox, done)
+            publisher.notify()
+            done += 1
+            time.sleep(0.003)
+        publisher.flush(60)
+        publisher.close()
+
+
+class Durable:
+    """A plain paho subscriber whose session the broker keeps; it reconnects on its own."""
+
+    def __init__(self, port: int) -> None:
+        self.events: list[tuple[int, str]] = []
+        self._lock = threading.Lock()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="durable", protocol=paho.MQTTv5)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = lambda client, *_: client.subscribe("jetspect/v1/+/+/+/+/result", qos=1)
+        self._client.on_message = self._take
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 3600
+        self._client.connect("127.0.0.1", port, keepalive=5, clean_start=False, properties=properties)
+        self._client.loop_start()
+
+    def _take(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        body = json.loads(message.payload)
+        with self._lock:
+            self.events.append((body["seq"], body["event_id"]))
+
+    def seen(self) -> dict[int, set[str]]:
+        with self._lock:
+            found: dict[int, set[str]] = {}
+            for seq, event in self.events:
+                found.setdefault(seq, set()).add(event)
+            return found
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.mark.timeout(180)
+def test_a_thousand_results_survive_a_killed_broker_and_a_killed_publisher(
+    tmp_path: Path, mosquitto: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker = mosquitto()
+    durable = Durable(broker.port)
+    outbox = tmp_path / "outbox.sqlite"
+    code = f"import runpy; runpy.run_path({__file__!r})['produce']({str(outbox)!r}, '{broker.port}')"
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", code])
+
+    first = start()
+    wait_for(lambda: len(durable.seen()) >= 200, 60)
+    broker.kill()
+    time.sleep(0.5)
+    first.kill()  # in mid-outage, with results in the outbox and on their way
+    first.wait()
+    second = start()
+    time.sleep(1.0)
+    broker.start()
+    assert second.wait(timeout=100) == 0
+
+    probes = 2  # each publisher process queued one message on another topic first
+    wait_for(lambda: len(durable.seen()) >= COUNT - probes, 30)
+    time.sleep(0.5)
+    seen = durable.seen()
+    durable.close()
+    with Outbox(outbox) as left:
+        assert left.depth() == 0
+    missing = set(range(1, max(seen) + 1)) - set(seen)
+    assert len(missing) <= probes, f"lost: {sorted(missing)}"
+    assert all(len(events) == 1 for events in seen.values()), "one seq with two event ids"
+    with capsys.disabled():
+        print(f"\n{len(seen)} results, 0 lost, {len(durable.events) - len(seen)} repeated with the same event_id")
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_birth_results_and_goodbye_come_in_order_and_stay(
+    tmp_path: Path, mosquitto: Callable[..., Any], protocol: str
+) -> None:
+    broker = mosquitto()
+    settings = BrokerSettings(host="127.0.0.1", port=broker.port, protocol=protocol)
+    with Outbox(tmp_path / "o.sqlite") as outbox:
+        with (
+            MqttSubscriber(settings, "jetspect/#") as subscriber,
+            publishing(outbox, broker.port, protocol=protocol) as p,
+        ):
+            commit(outbox)
+            p.notify()
+            assert p.flush(10) == 0
+            bodies = {t.rsplit("/", 1)[1]: json.loads(b) for t, b in subscriber.messages(quiet_s=0.6)}
+            assert bodies["status"]["state"] == "online"
+            for leaf in ("status", "meta", "result"):
+                jsonschema.validate(bodies[leaf], json_schema(leaf))
+        with MqttSubscriber(settings, "jetspect/#") as late:
+            kept = {t.rsplit("/", 1)[1]: json.loads(b) for t, b in late.messages(quiet_s=0.6)}
+    assert set(kept) == {"status", "meta"}
+    assert (kept["status"]["state"], kept["status"]["reason"]) == ("offline", "stopped")
+
+
+def test_the_last_will_says_offline_when_the_process_is_killed(tmp_path: Path, mosquitto: Callable[..., Any]) -> None:
+    broker = mosquitto()
+    code = (
+        f"import runpy, time; m = runpy.run_path({__file__!r}); o = m['Outbox'](m['Path']({str(tmp_path / 'o')!r}));"
+        f"p = m['MqttPublisher'](m['BrokerSettings'](host='127.0.0.1', port={broker.port}), o, m['TOPICS'], m['meta']);"
+        "p.start(); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code])
+    with MqttSubscriber(BrokerSettings(host="127.0.0.1", port=broker.port), TOPICS.status) as subscriber:
+        states = (json.loads(body)["state"] for _, body in subscriber.messages(quiet_s=20))
+        assert next(states) == "online"
+        child.kill()
+        child.wait()
+        assert next(states) == "offline"
+
+
+def test_a_refused_login_is_told_once_and_results_wait(
+    tmp_path: Path, mosquitto: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "passwords").write_text("")
+    broker = mosquitto(f"allow_anonymous false\npassword_file {tmp_path / 'passwords'}")
+    monkeypatch.setenv("STATION_PASSWORD", "hunter2")
+    caplog.set_level(logging.INFO)
+    with Outbox(tmp_path / "o.sqlite") as outbox:
+        with publishing(outbox, broker.port, username="unit", password_env="STATION_PASSWORD") as publisher:
+            commit(outbox)
+            wait_for(lambda: "refused" in publisher.state)
+            time.sleep(2.0)
+        assert outbox.depth() == 1
+    told = [r.message for r in caplog.records if "refused" in r.message]
+    assert len(told) == 1
+    assert "hunter2" not in caplog.text
+
+
+def test_a_broker_that_is_not_there_is_waited_for(tmp_path: Path, mosquitto: Callable[..., Any]) -> None:
+    broker = mosquitto()
+    broker.kill()
+    with Outbox(tmp_path / "o.sqlite") as outbox, publishing(outbox, broker.port) as publisher:
+        commit(outbox)
+        wait_for(lambda: "unreachable" in publisher.state)
+        broker.start()
+        assert publisher.flush(20) == 0
+
+
+def test_a_secret_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "o.sqlite") as outbox, pytest.raises(PublishError, match="NOWHERE"):
+        MqttPublisher(BrokerSettings(username="u", password_env="NOWHERE"), outbox, TOPICS, meta)
+
+
+def test_a_reader_drops_repetitions_and_sees_gaps() -> None:
+    reader = ResultReader()
+    body = {seq: result_message(inspection(), ADDRESS, seq, f"e{seq}").payload() for seq in (1, 2, 5)}
+    assert [reader.read("t", body[s]).missing for s in (1, 2)] == [0, 0]
+    assert reader.read("t", body[2]).repeated
+    assert reader.read("t", body[5]).missing == 2
+    assert reader.read("other", body[5]).repeated
+    assert "seq" in reader.read("t", b'{"event_id": "x"}').fault
+    assert reader.read("t", b"\xff").message is None
