@@ -130,6 +130,8 @@ def _torch_score(job: ExportJob) -> Score:
 
 def _check_answer(job: ExportJob, score: Score, stride: int) -> None:
     edge, classes = job.tiles.shape[1], len(job.classes)
+    if job.tile_px is not None and job.tile_px % stride:
+        raise ExportError(f"tile {job.tile_px} px must be a multiple of the stride {stride}")
     if edge % stride:
         raise ExportError(f"tiles of {edge} px do not fit the model: it takes multiples of {stride} px")
     answer = score(job.tiles[:1])

@@ -129,7 +129,7 @@ class Drifting(nn.Module):
 
 
 class Several(nn.Conv2d):
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         return {"out": super().forward(x)}  # type: ignore[return-value]
 
 

@@ -76,7 +76,7 @@ def test_a_bundle_that_fails_its_own_check_leaves_nothing_and_keeps_the_old(
     write_bundle(files, out, force=False)
     before = everything(tmp_path)
     broken = {**files, "model.fp16.onnx": files["model.fp32.onnx"]}
-    with pytest.raises(ExportError, match="does not stand its own check, nothing was written: .*not the fp16 graph"):
+    with pytest.raises(ExportError, match=r"does not stand its own check, nothing was written: .*not the fp16 graph"):
         write_bundle(broken, out, force=True)
     assert everything(tmp_path) == before
     assert Bundle.open(out).file("model.fp16.onnx") == files["model.fp16.onnx"]
