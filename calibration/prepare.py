@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
 from jetspect.calibration.crops import select_crops
+from jetspect.calibration.expressive import rendered_tiles
 from jetspect.errors import InputError
 from jetspect.evaluation.datasets import DataSet, open_dataset
 from jetspect.evaluation.evaluate import evaluate
-from jetspect.export.bundle import ExportJob, export_bundle
+from jetspect.export.bundle import ExportJob, export_bundle, torch_score
 from jetspect.models.checkpoint import Checkpoint, load_file
 from jetspect.models.registry import build_model
 from jetspect.runtime.bundle import Bundle
@@ -79,6 +81,7 @@ class ExportOptions:
     description: str = ""
     notes: Path | None = None
     tile_px: int | None = None
+    golden_from: Literal["data", "rendered"] = "data"
     bare: BareWeights | None = None
     command: str = ""
 
@@ -130,6 +133,9 @@ def export_checkpoint(
         notes=notes,
         measure=measure,
     )
+    if options.golden_from == "rendered":
+        tiles = rendered_tiles(torch_score(job), GOLDEN, GOLDEN_PX, checkpoint.channels)
+        job = replace(job, golden_tiles=tiles)
     return export_bundle(job, out, force=force, report=report)
 
 

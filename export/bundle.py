@@ -72,7 +72,7 @@ def export_bundle(job: ExportJob, out: Path, *, force: bool = False, report: Rep
     refuse_to_lose(out, force=force)
     check_job(job)
     report("checking the model")
-    reference = _torch_score(job)
+    reference = torch_score(job)
     stride = accepted_stride(reference, job.channels)
     _check_answer(job, reference, stride)
     folded = fold_batch_norm(copy.deepcopy(job.model).eval())
@@ -83,7 +83,7 @@ def export_bundle(job: ExportJob, out: Path, *, force: bool = False, report: Rep
     report("measuring stride and halo")
     contract = tiling_contract(exported["fp32"].score, job.texture, stride, tile_px=job.tile_px)
     files = {f"model.{precision}.onnx": graph.data for precision, graph in exported.items()}
-    files["golden.npz"] = pack(tiles=job.tiles[: job.golden], scores=_golden_scores(job, files["model.fp32.onnx"]))
+    files["golden.npz"] = pack(tiles=job.golden_set, scores=_golden_scores(job, files["model.fp32.onnx"]))
     manifest = _manifest(job, contract, exported)
     if job.measure is not None:
         report("measuring accuracy")
@@ -108,7 +108,7 @@ def _export(job: ExportJob, model: nn.Module, reference: Score, precision: Preci
         raise ExportError(f"{precision}: {error}") from error
     parity = measure_parity(reference, score, job.tiles, [c.threshold for c in job.classes])
     require_parity(parity, precision)
-    _check_rounding(data, score, job.tiles[: job.golden], precision)
+    _check_rounding(data, score, job.golden_set, precision)
     return _Graph(data, score, parity)
 
 
@@ -117,7 +117,8 @@ def _wrap(job: ExportJob, model: nn.Module, *, half: bool = False, as_float: boo
     return TileGraph(own, job.mean, job.std, activation=job.activation, half=half, as_float=as_float).eval()
 
 
-def _torch_score(job: ExportJob) -> Score:
+def torch_score(job: ExportJob) -> Score:
+    """Return the PyTorch model as a scorer: uint8 tiles in, probabilities out."""
     graph = _wrap(job, job.model, as_float=True)
 
     @torch.no_grad()
@@ -154,7 +155,8 @@ def _check_rounding(graph: bytes, score: Score, tiles: U8, precision: Precision)
 
 def _golden_scores(job: ExportJob, graph: bytes) -> U8:
     with OnnxRuntimeEngine(graph) as engine:
-        return np.concatenate([engine.run(job.tiles[i : i + 1]).copy() for i in range(job.golden)])
+        tiles = job.golden_set
+        return np.concatenate([engine.run(tiles[i : i + 1]).copy() for i in range(len(tiles))])
 
 
 def _manifest(job: ExportJob, contract: TilingContract, exported: dict[Precision, _Graph]) -> Manifest:
@@ -183,7 +185,7 @@ def _manifest(job: ExportJob, contract: TilingContract, exported: dict[Precision
             )
             for precision, graph in exported.items()
         },
-        golden=GoldenSpec(file="golden.npz", tiles=job.golden, tile_px=job.tiles.shape[1]),
+        golden=GoldenSpec(file="golden.npz", tiles=len(job.golden_set), tile_px=job.golden_set.shape[1]),
     )
 
 

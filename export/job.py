@@ -31,6 +31,8 @@ class ExportJob:
         In evaluation mode; float N x C x H x W normalised in, logits N x K x H x W out.
     tiles
         uint8 N x T x T x C: real tiles for parity; the first ``golden`` of them become the golden tiles.
+    golden_tiles
+        Other tiles to take as golden ones, for data whose images must not travel in a bundle.
     texture
         uint8 H x W x C: one large real image (or mosaic) on which stride and halo are measured.
     mean, std
@@ -56,9 +58,14 @@ class ExportJob:
     close_px: int = 0
     tile_px: int | None = None
     golden: int = 4
+    golden_tiles: U8 | None = None
     notes: str = ""
     measure: Measure | None = None
     tile_origins: tuple[str, ...] = ()
+
+    @property
+    def golden_set(self) -> U8:
+        return self.tiles[: self.golden] if self.golden_tiles is None else self.golden_tiles
 
     @property
     def channels(self) -> int:

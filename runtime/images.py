@@ -14,6 +14,7 @@ from jetspect.errors import ImageError
 U8 = npt.NDArray[np.uint8]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MIN_SIDE_PX = 16
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our errors say it in one line
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -46,6 +47,10 @@ def decode_image(data: bytes, name: str) -> U8:
         _check_jpeg(data, name)
     elif data.startswith(_PNG) and b"IEND" not in data[-16:]:
         raise ImageError(f"{name} is a truncated PNG: it ends before its last chunk; copy it again")
+    elif data[:4] == b"RIFF" and data[12:16] == b"VP8X" and data[20] & 0x10:
+        raise ImageError(
+            f"{name} has an alpha channel (RGBA); grey or 3-channel colour is needed: save it without alpha"
+        )
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -65,8 +70,12 @@ def check_array(image: npt.NDArray[np.generic], name: str) -> U8:
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.ndim != 2 and (image.ndim != 3 or image.shape[2] != 3):
-        kind = "an alpha channel (RGBA)" if image.ndim == 3 and image.shape[2] == 4 else f"shape {image.shape}"
-        raise ImageError(f"{name} has {kind}; grey or 3-channel colour is needed: save it without alpha")
+        kind = (
+            "4 channels (RGBA: an alpha channel, or CMYK)"
+            if image.ndim == 3 and image.shape[2] == 4
+            else f"shape {image.shape}"
+        )
+        raise ImageError(f"{name} has {kind}; grey or 3-channel colour is needed: save it as grey or RGB")
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE_PX:
         raise ImageError(f"{name} is {width} x {height} px; at least {MIN_SIDE_PX} x {MIN_SIDE_PX} px are needed")

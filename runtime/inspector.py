@@ -14,6 +14,7 @@ from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.checks import CheckSettings, check_frame
 from jetspect.runtime.engines.base import Engine
 from jetspect.runtime.frames import Frame, LostFrame, utc_now
+from jetspect.runtime.images import read_image
 from jetspect.runtime.postprocess.reference import Component, find_components, paint, to_defect
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.results import Inspection, ModelIdentity, Timings, Verdict
@@ -55,6 +56,7 @@ class Inspector:
         pitch = self._settings.pixel_pitch_mm
         self._pixel_area = None if pitch is None else pitch * pitch
         self._mapper = ScoreMapper(bundle.manifest, engine, self._settings.tiling)
+        self._try_region()
         self.model = ModelIdentity(
             name=bundle.manifest.name,
             version=bundle.manifest.version,
@@ -155,6 +157,15 @@ class Inspector:
             part_id=frame.part_id,
             origin=frame.origin,
         )
+
+    def _try_region(self) -> None:
+        """Find a region that cannot work before the first frame, as far as the frame's size is known."""
+        mask, size_wh = self._settings.tiling.roi_mask, self._settings.checks.size_wh
+        if size_wh is not None:
+            self._mapper.prepare((size_wh[1], size_wh[0]))
+        elif mask is not None:
+            height, width = read_image(mask).shape[:2]
+            self._mapper.prepare((height, width))
 
     def _check_settings(self) -> None:
         known = [c.name for c in self._manifest.output.classes]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from jetspect.runtime.frames import Frame, LostFrame
 
+MOST_WAITING = 10_000  # then even dropped frames make the source wait: results are not being recorded
 Policy = Literal["block", "drop_oldest", "drop_newest"]
 
 
@@ -21,8 +22,9 @@ class FrameQueue:
     def __init__(self, size: int, policy: Policy) -> None:
         self._size = size
         self._policy = policy
-        self._items: deque[Frame | LostFrame] = deque()
-        self._images = 0
+        # A cell holds one frame, so that a frame can be replaced in its place wherever that is.
+        self._cells: deque[list[Frame | LostFrame]] = deque()
+        self._images: deque[list[Frame | LostFrame]] = deque()  # the cells with images
         self._closed = False
         self._changed = threading.Condition()
         self.dropped = 0
@@ -31,26 +33,30 @@ class FrameQueue:
         """Add a frame, waiting for room under the policy ``block``. False once the queue is closed: nobody takes it."""
         with self._changed:
             if isinstance(item, Frame):
-                while self._policy == "block" and self._images >= self._size and not self._closed:
+                while self._policy == "block" and len(self._images) >= self._size and not self._closed:
                     self._changed.wait()
-                if not self._closed and self._images >= self._size:
-                    item = self._make_room(item)
+            while len(self._cells) >= MOST_WAITING and not self._closed:
+                self._changed.wait()
             if self._closed:
                 return False
-            self._items.append(item)
-            self._images += isinstance(item, Frame)
+            if isinstance(item, Frame) and len(self._images) >= self._size:
+                item = self._make_room(item)
+            self._cells.append([item])
+            if isinstance(item, Frame):
+                self._images.append(self._cells[-1])
             self._changed.notify_all()
             return True
 
     def get(self) -> Frame | LostFrame | None:
         """Take the oldest frame, waiting for one. None once the queue is closed and empty."""
         with self._changed:
-            while not self._items and not self._closed:
+            while not self._cells and not self._closed:
                 self._changed.wait()
-            if not self._items:
+            if not self._cells:
                 return None
-            item = self._items.popleft()
-            self._images -= isinstance(item, Frame)
+            (item,) = self._cells.popleft()
+            if isinstance(item, Frame):
+                self._images.popleft()
             self._changed.notify_all()
             return item
 
@@ -62,17 +68,16 @@ class FrameQueue:
 
     def __len__(self) -> int:
         with self._changed:
-            return len(self._items)
+            return len(self._cells)
 
     def _make_room(self, item: Frame) -> Frame | LostFrame:
         self.dropped += 1
         if self._policy == "drop_newest":
             return _lost(item)
-        index = next(i for i, waiting in enumerate(self._items) if isinstance(waiting, Frame))
-        oldest = self._items[index]
-        assert isinstance(oldest, Frame)
-        self._items[index] = _lost(oldest)
-        self._images -= 1
+        cell = self._images.popleft()
+        (oldest,) = cell
+        if isinstance(oldest, Frame):
+            cell[0] = _lost(oldest)
         return item
 
 

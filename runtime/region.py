@@ -51,6 +51,10 @@ def region_mask(settings: TilingSettings, frame_hw: tuple[int, int]) -> U8 | Non
             size = f"{mask.shape[1]} x {mask.shape[0]}"
             raise InputError(f"{settings.roi_mask} is {size} px, the frame {width} x {height}: draw it on a frame")
         inside = mask > 0 if mask.ndim == 2 else mask.any(axis=2)
+        if not inside.any():
+            raise InputError(
+                f"{settings.roi_mask} is black everywhere: nothing would be inspected; paint the part white"
+            )
         return np.where(inside, 255, 0).astype(np.uint8)
     if settings.roi_xyxy is None:
         return None

@@ -63,6 +63,10 @@ class ScoreMapper:
         self._canvas: _Exact | None = None
         self._tiles = np.empty(0, np.uint8)
 
+    def prepare(self, frame_hw: tuple[int, int]) -> None:
+        """Lay out tiles and buffers for frames of a size; refuses a region that does not fit it."""
+        self._canvas_for(frame_hw)
+
     def score(self, image: U8) -> Scores:
         """Score one frame, uint8 H x W x 3 (BGR) or H x W; grey and colour are converted to what the model takes."""
         canvas = self._canvas_for((image.shape[0], image.shape[1]))
@@ -106,7 +110,8 @@ class ScoreMapper:
             tile_px=self.tile_px,
             halo_px=self._contract.halo_px,
             stride_px=self._contract.stride_px,
-            keep=region,
+            # Blended pixels need every tile that reaches them, so there none is skipped for its core.
+            keep=region if self._contract.mode == "exact" else None,
             shrink=self._engine.dynamic,
         )
 

@@ -71,9 +71,10 @@ def _fault(item: Any) -> str:
         return f"{key}: missing"
     value = item["input"]
     # A value may be a secret or a whole table: name it only where it is a short plain one.
-    shown = f" (got {value!r})" if isinstance(value, (int, float, str)) and not _secret(key) else ""
+    shown = f" (got {value!r})" if isinstance(value, (int, float, str)) and not _secret(key, value) else ""
     return f"{key}: {item['msg'].removeprefix('Value error, ')}{shown[:120]}"
 
 
-def _secret(key: str) -> bool:
-    return any(word in key.lower() for word in ("password", "secret", "token"))
+def _secret(key: str, value: object) -> bool:
+    # user:password@host is a common slip.
+    return "@" in str(value) or any(word in key.lower() for word in ("password", "secret", "token"))

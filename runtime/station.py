@@ -33,6 +33,7 @@ from jetspect.runtime.results import Inspection, Verdict
 
 log = logging.getLogger(__name__)
 _RETRY_S = 0.5
+_AWAY_S = 5.0
 Listener = Callable[[Frame | LostFrame, Inspection, ResultMessage], None]
 
 
@@ -98,6 +99,7 @@ class Station:
         self._failure: BaseException | None = None
         self._failed = threading.Event()
         self._stopping = threading.Event()
+        self._hurry = threading.Event()
         self._started = time.monotonic()
         self.counters = Counters()
 
@@ -116,24 +118,37 @@ class Station:
         beat = time.monotonic()
         while any(t.is_alive() for t in threads):
             threads[-1].join(timeout=0.1)
-            if self._failed.is_set():
+            if self._failed.is_set() and not self._stopping.is_set():
                 self.stop()
             if time.monotonic() - beat >= self._health_s:
                 beat = time.monotonic()
                 self._beat()
         if parts.publisher is not None:
             self._beat()
-            parts.publisher.flush(self._drain_s)
+            self._deliver(parts.publisher)
             parts.publisher.close()
         if self._failure is not None:
             raise self._failure
         return parts.outbox.depth()
 
+    def _deliver(self, publisher: MqttPublisher) -> None:
+        """Give the broker time for what is left; not where it has been away for a while, and not after a second stop."""
+        deadline, give_up = time.monotonic() + self._drain_s, time.monotonic() + _AWAY_S
+        while publisher.flush(0.1) and time.monotonic() < deadline and not self._hurry.is_set():
+            if publisher.state == "online":
+                give_up = time.monotonic() + _AWAY_S
+            elif time.monotonic() > give_up:
+                return
+
     def stop(self) -> None:
-        """Take no more frames; those already captured are still inspected and recorded. Callable from any thread."""
+        """Take no more frames; those already captured are still inspected and recorded. Callable from any thread.
+
+        A second call also ends the wait for the broker; what it has not acknowledged stays in the outbox.
+        """
+        if self._stopping.is_set():
+            self._hurry.set()
         self._stopping.set()
         self._parts.source.stop()
-        self._frames.close()
 
     def close(self) -> None:
         self._parts.source.close()
@@ -192,10 +207,12 @@ class Station:
         while (item := self._frames.get()) is not None:
             try:
                 inspection = self._parts.inspector.inspect(item)
-            except JetspectError as error:
+            except Exception as error:
                 # One frame that cannot be inspected must not stop the line, nor pass as inspected.
-                log.error("frame %s: %s", item.frame_id, error)
-                lost = LostFrame(item.frame_id, str(error), item.captured_at, item.part_id, item.origin)
+                known = isinstance(error, JetspectError)
+                reason = str(error) if known else f"inspection failed: {type(error).__name__}: {error}"
+                log.error("frame %s: %s", item.frame_id, reason, exc_info=not known)
+                lost = LostFrame(item.frame_id, reason, item.captured_at, item.part_id, item.origin)
                 inspection = self._parts.inspector.inspect(lost)
             self.counters.inspected += 1
             self.counters.verdicts[inspection.verdict] += 1
@@ -208,8 +225,17 @@ class Station:
             message = self._commit(inspection, self._keep_evidence(item, inspection))
             if self._parts.publisher is not None:
                 self._parts.publisher.notify()
-            if self._on_result is not None:
-                self._on_result(item, inspection, message)
+            self._tell(item, inspection, message)
+
+    def _tell(self, item: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:
+        if self._on_result is None:
+            return
+        try:
+            self._on_result(item, inspection, message)
+        except Exception:
+            # Recording must not depend on who listens: a closed pipe on stdout must not cost a result.
+            self._on_result = None
+            log.exception("the listener to results failed and is not called again; recording goes on")
 
     def _commit(self, inspection: Inspection, evidence: tuple[EvidenceRef, ...]) -> ResultMessage:
         built: list[ResultMessage] = []

@@ -13,6 +13,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Small networks spend their time waiting for threads on a busy machine; ONNX Runtime has its own setting.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # CI machines are shared: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("jetspect", deadline=None)
 hypothesis.settings.load_profile("jetspect")

@@ -89,8 +89,9 @@ class Trainer:
         last = self._out / "last.pt"
         if resume and last.is_file():
             self._load(last)
-        elif (self._out / "log.csv").exists():
-            (self._out / "log.csv").unlink()
+        else:
+            for old in (last, self._out / "log.csv"):
+                old.unlink(missing_ok=True)
         schedule, started = self._config.schedule, time.monotonic() - self._seconds
         batches: DataLoader[tuple[torch.Tensor, torch.Tensor]] = DataLoader(
             self._sampler,  # type: ignore[arg-type]  # it has __len__ and __getitem__

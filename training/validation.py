@@ -27,8 +27,9 @@ class Curve:
 
     @property
     def best_level(self) -> int:
-        """The uint8 threshold with the best average of both."""
-        return int(np.argmax(self.iou + self.iou_mean)) + 1
+        """The uint8 threshold with the best average of both; 128 where the class is never found and none is better."""
+        quality = self.iou + self.iou_mean
+        return int(np.argmax(quality)) + 1 if quality.max() > 0 else 128
 
 
 @torch.no_grad()

@@ -61,6 +61,12 @@ def main() -> None:
         app()
     except JetspectError as error:
         fail(error, as_json="--json" in sys.argv)
+    except Exception as error:
+        # A fault of ours must not look like an answer (exit code 1) to a machine.
+        told = JetspectError(f"unexpected {type(error).__name__}: {error}; run with -v and report what it prints")
+        if any(word in sys.argv for word in ("-v", "--verbose")):
+            logging.getLogger("jetspect").exception("unexpected error")
+        fail(told, as_json="--json" in sys.argv)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from jetspect.cli.output import JsonOption, console, print_json
@@ -30,7 +31,7 @@ def show(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         return
     console.print(f"[bold]{m.name} {m.version}[/bold]  {m.created:%Y-%m-%d}  {opened.signature}")
     if m.description:
-        console.print(m.description)
+        console.print(escape(m.description))
     tiling = f"exact, halo {m.tiling.halo_px} px" if m.tiling.mode == "exact" else "blended (Hann)"
     console.print(
         f"input uint8 {m.input.colour_order}, tiles of {m.tiling.tile_px} px, stride {m.tiling.stride_px} px, {tiling}"
@@ -45,7 +46,7 @@ def show(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         size = f"{opened.sizes[g.file] / 1e6:.1f} MB"
         table.add_row(name, size, f"{g.parity.max_abs:.1e}", f"{g.parity.mask_iou:.4f}", accuracy)
     console.print(table)
-    console.print(f"model {m.provenance.model}\ndata  {m.provenance.data}\nsha256 of the manifest {opened.manifest_sha256}")
+    console.print(f"model {escape(m.provenance.model)}\ndata  {escape(m.provenance.data)}\nsha256 of the manifest {opened.manifest_sha256}")
 
 
 @app.command(epilog="Example: jetspect bundle verify bundles/metal-demo")
@@ -58,12 +59,14 @@ def verify(bundle: BundleArgument, public_key: KeyOption = None, as_json: JsonOp
         if as_json:
             print_json({"verified": False, "reason": str(error), "kind": type(error).__name__})
         else:
-            console.print(f"[bold red]not verified[/bold red]  {error}", markup=True)
+            console.print(f"[bold red]not verified[/bold red]  {escape(str(error))}")
         sys.exit(1)
+    unsigned = opened.signature == "unsigned"
+    trust = "unsigned, so whoever changed a file could have changed its hash" if unsigned else opened.signature
     if as_json:
         print_json({"verified": True, "files": opened.sizes, "signature": opened.signature})
     else:
-        console.print(f"[bold green]verified[/bold green]  {len(opened.sizes)} files, {opened.signature}")
+        console.print(f"[bold green]verified[/bold green]  {len(opened.sizes)} files fit their hashes; {escape(trust)}")
 
 
 @app.command(epilog="Example: jetspect bundle keygen --folder keys --name plant")

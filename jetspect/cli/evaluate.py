@@ -15,7 +15,7 @@ from jetspect.evaluation.evaluate import evaluate as judge
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.inspector import Inspector, InspectorSettings
-from jetspect.runtime.region import TilingSettings
+from jetspect.runtime.settings import parse_settings
 
 
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
     data = open_dataset(dataset, path, split)
     engine, _ = open_engine(opened, precision=as_precision(precision))
     classes = tuple(c.name for c in opened.manifest.output.classes)
-    settings = InspectorSettings(tiling=TilingSettings(tile_px=tile))
+    settings = parse_settings({"tiling": {"tile_px": tile}}, InspectorSettings, where="evaluate")
     with Inspector(opened, engine, settings) as inspector, progress() as bar:
         task = bar.add_task("evaluating", total=len(data))
         result = judge(data, inspector.segment, classes, lambda done, _: bar.update(task, completed=done))

@@ -23,6 +23,9 @@ def export(
     description: Annotated[str, typer.Option(help="One sentence on what it finds.")] = "",
     notes: Annotated[Path | None, typer.Option(help="Markdown for the model card: attribution, licence of the data.")] = None,
     tile: Annotated[int | None, typer.Option(help="Default tile edge in px; chosen from the halo by default.")] = None,
+    rendered_golden: Annotated[
+        bool, typer.Option("--rendered-golden", help="Take golden tiles from the synthetic camera, not from the data set.")
+    ] = False,
     model: Annotated[str | None, typer.Option(help="For bare weights: registered name or module:factory.")] = None,
     classes: Annotated[str | None, typer.Option(help="For bare weights: class names, comma separated.")] = None,
     mean: Annotated[str | None, typer.Option(help="For bare weights: mean per channel, 0-255, comma separated.")] = None,
@@ -51,6 +54,7 @@ def export(
         description=description,
         notes=notes,
         tile_px=tile,
+        golden_from="rendered" if rendered_golden else "data",
         bare=bare,
         command=command,
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import cv2
 import typer
+from rich.markup import escape
 
 from jetspect.cli.output import VERDICT_STYLE, JsonOption, console, print_json, progress
 from jetspect.errors import ImageError, InputError
@@ -17,10 +19,11 @@ from jetspect.runtime.frames import Frame
 from jetspect.runtime.images import SUFFIXES, read_image
 from jetspect.runtime.inspector import Inspector, InspectorSettings
 from jetspect.runtime.manifest import Precision
+from jetspect.runtime.publishing.evidence import plain_name
 from jetspect.runtime.publishing.messages import describe_defects, timings_ms
 from jetspect.runtime.publishing.overlay import draw_overlay
-from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.results import Inspection, Verdict
+from jetspect.runtime.settings import parse_settings
 
 
 def inspect(
@@ -39,7 +42,10 @@ def inspect(
     """
     opened = Bundle.open(bundle)
     paths = _files(images)
-    settings = InspectorSettings(tiling=TilingSettings(tile_px=tile), pixel_pitch_mm=pixel_pitch_mm)
+    names = Counter(path.name for path in paths)
+    settings = parse_settings(
+        {"tiling": {"tile_px": tile}, "pixel_pitch_mm": pixel_pitch_mm}, InspectorSettings, where="inspect"
+    )
     engine, golden = open_engine(opened, precision=as_precision(precision), threads=threads)
     answers: list[dict[str, Any]] = []
     unreadable: list[ImageError] = []
@@ -55,13 +61,13 @@ def inspect(
                 unreadable.append(error)
                 answers.append({"image": str(path), "verdict": "UNKNOWN", "reasons": [str(error)], "defects": []})
                 if not as_json:
-                    console.print(f"[{VERDICT_STYLE['UNKNOWN']}]UNKNOWN[/]  {error}")
+                    console.print(f"[{VERDICT_STYLE['UNKNOWN']}]UNKNOWN[/]  {escape(str(error))}")
             else:
                 inspection = inspector.inspect(frame)
                 verdicts.append(inspection.verdict)
                 answers.append(_answer(path, inspection))
                 if overlay is not None:
-                    _draw(frame, inspection, overlay)
+                    _draw(path.name if names[path.name] == 1 else str(path), frame, inspection, overlay)
                 if not as_json:
                     _tell(path, inspection)
             bar.advance(task)
@@ -108,8 +114,8 @@ def _answer(path: Path, inspection: Inspection) -> dict[str, Any]:
 
 def _tell(path: Path, inspection: Inspection) -> None:
     verdict = inspection.verdict.value
-    reasons = "; ".join(inspection.reasons)
-    console.print(f"[{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {path}  {inspection.timings.total_ms:.0f} ms  {reasons}")
+    reasons = escape("; ".join(inspection.reasons))
+    console.print(f"[{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(str(path))}  {inspection.timings.total_ms:.0f} ms  {reasons}")
     for d in inspection.defects[:10]:
         left, top, right, bottom = d.box_xyxy
         area = f"{d.area_px} px" + (f" = {d.area_mm2:.2f} mm2" if d.area_mm2 is not None else "")
@@ -118,8 +124,8 @@ def _tell(path: Path, inspection: Inspection) -> None:
         console.print(f"         and {len(inspection.defects) - 10} more (--json lists all)")
 
 
-def _draw(frame: Frame, inspection: Inspection, folder: Path) -> None:
-    target = folder / f"{Path(frame.frame_id).stem}.overlay.png"
+def _draw(name: str, frame: Frame, inspection: Inspection, folder: Path) -> None:
+    target = folder / f"{plain_name(name)}.overlay.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         target.write_bytes(cv2.imencode(".png", draw_overlay(frame.image, inspection))[1].tobytes())

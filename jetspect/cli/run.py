@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from jetspect.cli.output import VERDICT_STYLE, JsonOption, console
+from jetspect.cli.output import VERDICT_STYLE, JsonOption, console, print_json
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import load_station
 from jetspect.runtime.frames import Frame, LostFrame
@@ -33,7 +34,10 @@ def run(
     told = _tell_json if as_json else _tell
     with build_station(config, on_result=told) as running:
         if check:
-            console.print(f"{station}: every part opens", style="bold green")
+            if as_json:
+                print_json({"station": str(station), "ok": True})
+            else:
+                console.print(f"{station}: every part opens", style="bold green", markup=False)
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running.stop())
@@ -50,9 +54,9 @@ def run(
 
 def _tell(frame: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:
     verdict = inspection.verdict.value
-    reasons = "; ".join(inspection.reasons)
+    reasons = escape("; ".join(inspection.reasons))
     time_ms = inspection.timings.total_ms
-    console.print(f"{message.seq:>6}  [{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {frame.frame_id}  {time_ms:.0f} ms  {reasons}")
+    console.print(f"{message.seq:>6}  [{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(frame.frame_id)}  {time_ms:.0f} ms  {reasons}")
 
 
 def _tell_json(frame: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from jetspect.cli.output import VERDICT_STYLE, JsonOption, console
@@ -103,13 +104,13 @@ class _Table:
             self._rows.append(
                 (
                     f"{message.frame.inspected_at:%H:%M:%S}",
-                    station,
+                    escape(station),
                     str(message.seq),
-                    message.frame.part_id or message.frame.id,
+                    escape(message.frame.part_id or message.frame.id),
                     f"[{style}]{message.verdict.value}[/]",
                     str(len(message.defects)),
                     f"{message.timings_ms.get('total', 0):.0f} ms",
-                    "; ".join(message.reasons),
+                    escape("; ".join(message.reasons)),
                 )
             )
         self._live.update(self._table())

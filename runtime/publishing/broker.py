@@ -90,8 +90,10 @@ class BrokerSettings(Settings):
         return None
 
 
-def make_client(settings: BrokerSettings, client_id: str, *, clean: bool = True) -> paho.Client:
-    """Build a paho client with protocol, login and TLS, for one connection.
+def make_client(
+    settings: BrokerSettings, client_id: str, *, clean: bool = True, reconnect: bool = False
+) -> paho.Client:
+    """Build a paho client with protocol, login and TLS, for one connection or, with ``reconnect``, for as many as it takes.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def make_client(settings: BrokerSettings, client_id: str, *, clean: bool = True)
         client_id=client_id,
         protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
         clean_session=None if five else clean,
-        reconnect_on_failure=False,
+        reconnect_on_failure=reconnect,
     )
     client.max_inflight_messages_set(0)  # we count ourselves
     if settings.username is not None:

@@ -68,7 +68,7 @@ class EvidenceStore:
         settings = self._settings
         if inspection.verdict.value not in settings.of:
             return ()
-        stem = f"{inspection.inspected_at:%Y%m%dT%H%M%S%f}-{_plain(inspection.frame_id)}"
+        stem = f"{inspection.inspected_at:%Y%m%dT%H%M%S%f}-{plain_name(inspection.frame_id)}"
         refs = []
         if settings.overlay_px:
             refs.append(
@@ -115,7 +115,7 @@ class EvidenceStore:
         )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Turn a frame id into a part of a file name; ids that differ in other characters differ by a hash."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[-80:].strip(".")
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from collections import OrderedDict
@@ -15,10 +16,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
-from jetspect.errors import PublishError
+from jetspect.errors import InputError, PublishError
 from jetspect.runtime.publishing.broker import BrokerSettings, explain, make_client
 from jetspect.runtime.publishing.messages import ResultMessage
 
+log = logging.getLogger(__name__)
 _REMEMBERED = 100_000
 
 
@@ -69,6 +71,16 @@ class ResultReader:
         return Received(topic, payload, message, missing=missing)
 
 
+def check_filter(topic_filter: str) -> None:
+    """Raise InputError for what is no MQTT topic filter."""
+    levels = topic_filter.split("/")
+    wrong = any(("#" in level or "+" in level) and level not in ("#", "+") for level in levels)
+    if not topic_filter or "\0" in topic_filter or wrong or "#" in levels[:-1]:
+        raise InputError(
+            f"{topic_filter!r} is no topic filter: '+' stands for one whole level, '#' for the rest and comes last"
+        )
+
+
 class MqttSubscriber:
     """Receives one topic filter at QoS 1. With a ``client_id`` the broker keeps what comes while we are away.
 
@@ -81,13 +93,16 @@ class MqttSubscriber:
     def __init__(
         self, settings: BrokerSettings, topic_filter: str, *, client_id: str = "", timeout_s: float = 10.0
     ) -> None:
+        check_filter(topic_filter)
         self._settings, self._filter, self._timeout_s = settings, topic_filter, timeout_s
         self._durable = bool(client_id)
         self._messages: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._ready: queue.Queue[str] = queue.Queue()
-        self._client = make_client(settings, client_id, clean=not self._durable)
+        self._client = make_client(settings, client_id, clean=not self._durable, reconnect=True)
+        self._client.reconnect_delay_set(min_delay=1, max_delay=10)
         self._client.on_connect = self._on_connect
-        self._client.on_subscribe = lambda *_: self._ready.put("")
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_disconnect = self._on_disconnect
         self._client.on_message = lambda client, userdata, m: self._messages.put((m.topic, bytes(m.payload)))
 
     def __enter__(self) -> MqttSubscriber:
@@ -129,6 +144,15 @@ class MqttSubscriber:
             except queue.Empty:
                 if quiet_s is not None and time.monotonic() - last >= quiet_s:
                     return
+
+    def _on_subscribe(self, client: paho.Client, userdata: Any, mid: int, codes: Any, properties: Any) -> None:
+        refused = [str(code) for code in codes if code.is_failure]
+        problem = f"refuses the subscription to {self._filter}: {refused[0]}; check its access list" if refused else ""
+        self._ready.put(problem)
+
+    def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+        if code.is_failure:
+            log.warning("%s is gone (%s); connecting again", self._settings.where, code)
 
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:

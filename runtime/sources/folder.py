@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -108,11 +109,11 @@ class FolderSource:
         return found
 
     def _read(self, path: Path) -> Frame | LostFrame:
-        name = path.relative_to(self._settings.path).as_posix()
+        name, origin = (_utf8(p.as_posix()) for p in (path.relative_to(self._settings.path), path))
         try:
-            return Frame(read_image(path), frame_id=name, origin=str(path))
+            return Frame(read_image(path), frame_id=name, origin=origin)
         except ImageError as error:
-            return LostFrame(frame_id=name, reason=str(error), origin=str(path))
+            return LostFrame(frame_id=name, reason=_utf8(str(error)), origin=origin)
 
 
 def _stat(path: Path) -> _Seen | None:
@@ -123,10 +124,15 @@ def _stat(path: Path) -> _Seen | None:
     return stat.st_mtime_ns, stat.st_size
 
 
+def _utf8(name: str) -> str:
+    """Return a name that can be published: bytes of a file name that are not UTF-8 are written as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """Sort key: digits by value, letters by case-folded text."""
     return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part.casefold())
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold())
         for part in re.split(r"(\d+)", path.as_posix())
         if part
     ]

@@ -84,7 +84,7 @@ def test_inspect_says_ok_or_nok_and_draws(images: Path, tmp_path: Path) -> None:
     (inspection,) = json.loads(done.stdout)["inspections"]
     assert inspection["verdict"] == "NOK"
     assert inspection["defects"]
-    overlay = cv2.imread(str(tmp_path / "worn.overlay.png"))
+    overlay = cv2.imread(str(tmp_path / "worn.png.overlay.png"))
     assert overlay is not None
     assert overlay.shape[1] == 1000
     clean = jetspect("inspect", BUNDLE, images / "clean.png")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -118,3 +120,28 @@ def test_the_hot_box_holds_everything_at_or_above_the_low_threshold(bundle: Bund
         assert (y1, x1) >= (210, 330)
         assert (y1 - y0) * (x1 - x0) < 500 * 500 / 4
     assert all(box is None for box in mapper.score(np.zeros_like(image)).hot)
+
+
+class Full(Echo):
+    """An engine that is sure of a defect everywhere."""
+
+    def run(self, tiles: U8) -> U8:
+        return np.full((tiles.shape[0], self._classes, *tiles.shape[1:3]), 255, np.uint8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 330), st.integers(0, 330), st.integers(1, 60), st.integers(1, 60))
+def test_blending_inside_a_region_takes_every_tile_that_reaches_it(
+    bundle: Bundle, x: int, y: int, w: int, h: int
+) -> None:
+    manifest = manifest_of(bundle, mode="blend", halo=32)
+    region = TilingSettings(roi_xyxy=(x, y, x + w, y + h))
+    mapper = ScoreMapper(manifest, Full(len(manifest.output.classes)), region)
+    assert (mapper.score(np.zeros((400, 400, 3), np.uint8)).score_map[:, y : y + h, x : x + w] >= 254).all()
+
+
+def test_a_region_mask_that_selects_nothing_is_refused_at_the_start(bundle: Bundle, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((300, 300), np.uint8))
+    mapper = ScoreMapper(manifest_of(bundle), Echo(3), TilingSettings(roi_mask=tmp_path / "mask.png"))
+    with pytest.raises(InputError, match=r"mask\.png is black everywhere"):
+        mapper.prepare((300, 300))

@@ -238,3 +238,51 @@ def test_a_part_that_cannot_be_used_is_named_before_the_first_frame(
         build_station(station(tmp_path, metal_demo, **sections))
     with build_station(station(tmp_path, metal_demo)):  # nothing stays locked
         pass
+
+
+def test_stopping_loses_no_frame_that_the_source_delivered(tmp_path: Path, metal_demo: Path) -> None:
+    source = {"kind": "synthetic", "size_wh": [320, 240]}
+    with build_station(station(tmp_path, metal_demo, source=source, queue={"frames": 1})) as running:
+        threading.Timer(0.6, running.stop).start()
+        running.run()
+    assert running.counters.frames == running.counters.inspected == len(queued(tmp_path)) > 0
+
+
+def test_a_listener_that_fails_costs_no_result(
+    tmp_path: Path, images: Path, metal_demo: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken_pipe(*_: object) -> None:
+        raise BrokenPipeError
+
+    with build_station(station(tmp_path, metal_demo), on_result=broken_pipe) as running:
+        running.run()
+    assert len(queued(tmp_path)) == 3
+    assert sum("listener" in record.message for record in caplog.records) == 1
+
+
+def test_a_frame_on_which_the_inspection_fails_is_unknown_and_the_line_goes_on(
+    tmp_path: Path, images: Path, metal_demo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspect = Inspector.inspect
+
+    def fail(self: Inspector, frame: Frame | LostFrame) -> Any:
+        if isinstance(frame, Frame) and frame.frame_id == "1.png":
+            raise MemoryError("no room")
+        return inspect(self, frame)
+
+    monkeypatch.setattr(Inspector, "inspect", fail)
+    with build_station(station(tmp_path, metal_demo)) as running:
+        running.run()
+    results = {r["frame"]["id"]: r for r in queued(tmp_path)}
+    assert len(results) == 3
+    assert results["1.png"]["verdict"] == "UNKNOWN"
+    assert "MemoryError: no room" in results["1.png"]["reasons"][0]
+
+
+def test_file_names_of_any_bytes_can_be_published(tmp_path: Path, images: Path, metal_demo: Path) -> None:
+    data = (images / "0.png").read_bytes()
+    for name in (b"b\xff.png", b"[bold]x[nothing].png", "1\u00b22.png".encode()):
+        Path(os.fsdecode(bytes(images) + b"/" + name)).write_bytes(data)
+    with build_station(station(tmp_path, metal_demo)) as running:
+        running.run()
+    assert {r["frame"]["id"] for r in queued(tmp_path)} >= {"b\\xff.png", "[bold]x[nothing].png", "1\u00b22.png"}

@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from jetspect.errors import PublishError
+from jetspect.errors import InputError, PublishError
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress, json_schema, result_message
@@ -236,3 +236,24 @@ def test_a_reader_drops_repetitions_and_sees_gaps() -> None:
     assert reader.read("other", body[5]).repeated
     assert "seq" in reader.read("t", b'{"event_id": "x"}').fault
     assert reader.read("t", b"\xff").message is None
+
+
+def test_a_subscriber_comes_back_after_a_broker_restart(tmp_path: Path, mosquitto: Callable[..., Any]) -> None:
+    broker = mosquitto()
+    settings = BrokerSettings(host="127.0.0.1", port=broker.port)
+    with MqttSubscriber(settings, TOPICS.result) as subscriber, Outbox(tmp_path / "o") as outbox:
+        broker.kill()
+        time.sleep(0.3)
+        broker.start()
+        with publishing(outbox, broker.port) as publisher:
+            time.sleep(3.0)  # the subscriber's own pace
+            commit(outbox)
+            publisher.notify()
+            assert publisher.flush(10) == 0
+            assert len(list(subscriber.messages(quiet_s=2.0))) == 1
+
+
+@pytest.mark.parametrize("wrong", ["a/#/b", "a+/b", "", "#/a"])
+def test_a_wrong_topic_filter_is_refused_before_connecting(wrong: str) -> None:
+    with pytest.raises(InputError, match="is no topic filter"):
+        MqttSubscriber(BrokerSettings(), wrong)
