@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from jetspect.runtime.engines.base import Engine
 from jetspect.runtime.manifest import Manifest, TilingContract
-from jetspect.runtime.postprocess.reference import Box, level_of
+from jetspect.runtime.postprocess.reference import Box, add_box, level_of
 from jetspect.runtime.region import TilingSettings, region_mask
 from jetspect.runtime.tiling import Tile, TileGrid, cut_axis, hann_weights, plan_tiles
 
@@ -32,11 +32,11 @@ class Scores:
     score_map
         uint8 K x H x W.
     hot
-        Per class a box outside which every score is below the low threshold; None where all are.
+        Per class boxes outside which every score is below the low threshold.
     """
 
     score_map: U8
-    hot: tuple[Box | None, ...]
+    hot: tuple[tuple[Box, ...], ...]
     grid: TileGrid
     gather_ms: float
     engine_ms: float
@@ -90,7 +90,7 @@ class ScoreMapper:
         canvas.finish()
         spent[2] += perf_counter_ns() - start
         gather_ms, engine_ms, scatter_ms = (ns / 1e6 for ns in spent)
-        return Scores(canvas.score_map, tuple(canvas.hot), canvas.grid, gather_ms, engine_ms, scatter_ms)
+        return Scores(canvas.score_map, tuple(map(tuple, canvas.hot)), canvas.grid, gather_ms, engine_ms, scatter_ms)
 
     def _canvas_for(self, frame_hw: tuple[int, int]) -> _Exact:
         if self._canvas is None or self._canvas.grid.frame_hw != frame_hw:
@@ -139,14 +139,14 @@ class _Exact:
 
     def __init__(self, grid: TileGrid, region: U8 | None, low: list[int]) -> None:
         self.grid = grid
-        self.hot: list[Box | None] = [None] * len(low)
+        self.hot: list[list[Box]] = [[] for _ in low]
         self.score_map = np.zeros((len(low), *grid.frame_hw), np.uint8)
         self._region = region
         self._low = low
 
     def clear(self) -> None:
         # Cores cover every pixel that is not skipped, and what is skipped stays zero from the start.
-        self.hot = [None] * len(self._low)
+        self.hot = [[] for _ in self._low]
 
     def scatter(self, scores: U8, tile: Tile) -> None:
         rows, columns = tile.core
@@ -156,7 +156,7 @@ class _Exact:
                 core = np.bitwise_and(core, self._region[tile.core])
             self.score_map[k][tile.core] = core
             if core.max() >= low:
-                self.hot[k] = _join(self.hot[k], (rows.start, columns.start, rows.stop, columns.stop))
+                add_box(self.hot[k], (rows.start, columns.start, rows.stop, columns.stop))
 
     def finish(self) -> None:
         """Complete the map after the last tile."""
@@ -192,8 +192,4 @@ class _Blend(_Exact):
         if self._region is not None:
             np.bitwise_and(self.score_map, self._region, out=self.score_map)
         whole = (0, 0, *self.grid.frame_hw)
-        self.hot = [whole if self.score_map[k].max() >= low else None for k, low in enumerate(self._low)]
-
-
-def _join(a: Box | None, b: Box) -> Box:
-    return b if a is None else (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+        self.hot = [[whole] if self.score_map[k].max() >= low else [] for k, low in enumerate(self._low)]

@@ -41,7 +41,7 @@ def evaluate(
         result = judge(data, inspector.segment, classes, lambda done, _: bar.update(task, completed=done))
     measures, per_class = result.as_dict(), result.classes_as_dict()
     if as_json:
-        print_json({**measures, "per_class": per_class, "dataset": dataset, "split": split, "precision": precision})
+        print_json({**measures, "per_class": per_class, "dataset": dataset, "split": split, "graph": precision})
         return
     table = Table("measure", "value", title=f"{opened.manifest.name} on {dataset} {split} ({engine.info})")
     for name, value in measures.items():

@@ -20,6 +20,8 @@ from jetspect.runtime.results import Defect
 
 U8 = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # y0, x0, y1, x1, half-open
+# Twice the reach of the largest closing and a little more: what is further apart cannot grow together.
+APART_PX = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ def find_components(
     score_map: U8,
     output: OutputContract,
     *,
-    hot: Sequence[Box | None] | None = None,
+    hot: Sequence[Sequence[Box]] | None = None,
     pixel_area_mm2: float | None = None,
 ) -> list[Component]:
     """Find all defects of a score map.
@@ -63,7 +65,8 @@ def find_components(
     score_map
         uint8 K x H x W, 255 times the probability.
     hot
-        Per class a box outside which every score is below the low threshold, or None where all are. Only saves time.
+        Per class boxes, at least ``APART_PX`` px from each other, outside which every score is below the low threshold.
+        Only saves time.
     pixel_area_mm2
         Area of one pixel; needed where a class has a limit in mm2.
 
@@ -73,13 +76,15 @@ def find_components(
         Ordered by class, then by first pixel in reading order.
     """
     found: list[Component] = []
+    whole: list[Box] = [(0, 0, *score_map.shape[1:])]
     for k, spec in enumerate(output.classes):
-        box = (0, 0, *score_map.shape[1:]) if hot is None else hot[k]
-        if box is not None:
-            min_area = spec.min_area_px
-            if spec.min_area_mm2 is not None and pixel_area_mm2 is not None:
-                min_area = max(min_area, math.ceil(spec.min_area_mm2 / pixel_area_mm2 - 1e-9))
-            found += _of_class(score_map[k], k, spec, output, box, min_area)
+        min_area = spec.min_area_px
+        if spec.min_area_mm2 is not None and pixel_area_mm2 is not None:
+            min_area = max(min_area, math.ceil(spec.min_area_mm2 / pixel_area_mm2 - 1e-9))
+        of_class: list[Component] = []
+        for box in whole if hot is None else hot[k]:
+            of_class += _of_class(score_map[k], k, spec, output, box, min_area)
+        found += sorted(of_class, key=_reading_order)
     return found
 
 
@@ -105,7 +110,7 @@ def _of_class(
         inside = crop[y : y + h, x : x + w][bitmap.astype(bool)]
         if int(inside.max()) >= high:
             found.append(_measure(index, (y + top, x + left, y + top + h, x + left + w), bitmap, inside))
-    return sorted(found, key=_reading_order)
+    return found
 
 
 def _morphology(mask: U8, output: OutputContract) -> U8:
@@ -154,6 +159,21 @@ def to_defect(
         touches_border=top == 0 or left == 0 or bottom == frame_hw[0] or right == frame_hw[1],
         area_mm2=None if pixel_area_mm2 is None else component.area_px * pixel_area_mm2,
     )
+
+
+def add_box(boxes: list[Box], box: Box) -> None:
+    """Add a box to boxes that keep ``APART_PX`` from each other; those that come closer become one."""
+    grown = True
+    while grown:
+        grown = False
+        for other in boxes:
+            gaps = box[0] - other[2], other[0] - box[2], box[1] - other[3], other[1] - box[3]
+            if max(gaps) < APART_PX:
+                boxes.remove(other)
+                box = min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3])
+                grown = True
+                break
+    boxes.append(box)
 
 
 def paint(components: Sequence[Component], frame_hw: tuple[int, int]) -> U8:

@@ -136,5 +136,5 @@ def test_evaluate_prints_the_agreed_measures() -> None:
     assert done.returncode == 0, done.stderr
     measures = json.loads(done.stdout)
     keys = ("iou", "iou_mean", "precision", "recall", "f1", "fpr", "fnr", "image_recall", "n")
-    assert all(key in measures for key in keys)
+    assert all(isinstance(measures[key], (int, float)) for key in keys)
     assert measures["n"] == 48

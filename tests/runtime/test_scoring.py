@@ -115,11 +115,13 @@ def test_the_hot_box_holds_everything_at_or_above_the_low_threshold(bundle: Bund
     image = np.zeros((500, 500, 3), np.uint8)
     image[200:210, 300:330] = 255
     mapper = ScoreMapper(manifest, Echo(len(manifest.output.classes)), TilingSettings())
-    for y0, x0, y1, x1 in (box for box in mapper.score(image).hot if box is not None):
+    hot = mapper.score(image).hot
+    assert all(len(boxes) == 1 for boxes in hot)
+    for y0, x0, y1, x1 in (box for boxes in hot for box in boxes):
         assert (y0, x0) <= (200, 300)
         assert (y1, x1) >= (210, 330)
         assert (y1 - y0) * (x1 - x0) < 500 * 500 / 4
-    assert all(box is None for box in mapper.score(np.zeros_like(image)).hot)
+    assert not any(mapper.score(np.zeros_like(image)).hot)
 
 
 class Full(Echo):

@@ -9,7 +9,15 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import jaccard_score
 
 from jetspect.runtime.manifest import ClassSpec, OutputContract
-from jetspect.runtime.postprocess.reference import find_components, level_of, paint, to_defect
+from jetspect.runtime.postprocess.reference import (
+    APART_PX,
+    Box,
+    add_box,
+    find_components,
+    level_of,
+    paint,
+    to_defect,
+)
 
 U8 = npt.NDArray[np.uint8]
 
@@ -74,7 +82,7 @@ def test_a_box_around_the_hot_part_changes_nothing(seed: int, open_px: int, clos
     scores[0, y : y + 20, x : x + 20] = rng.choice([0, 120, 250], (20, 20))
     output = contract(open_px, close_px)
     whole = paint(find_components(scores, output), (60, 70))
-    boxed = paint(find_components(scores, output, hot=[(y, x, y + 20, x + 20)]), (60, 70))
+    boxed = paint(find_components(scores, output, hot=[[(y, x, y + 20, x + 20)]]), (60, 70))
     assert (whole == boxed).all()
 
 
@@ -148,3 +156,28 @@ def test_an_empty_score_map_has_no_defects_even_at_threshold_zero() -> None:
     assert find_components(np.zeros((1, 9, 9), np.uint8), output) == []
     found = find_components(np.full((1, 9, 9), 255, np.uint8), output)
     assert jaccard_score(np.ones(81), paint(found, (9, 9)).ravel()) == 1.0
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.sampled_from([0, 3, 15]))
+def test_many_boxes_give_the_same_components_as_the_whole_map(seed: int, open_px: int, close_px: int) -> None:
+    """Tiles of 100 px, hot where they hold anything: merged boxes neither split nor repeat a component."""
+    rng = np.random.default_rng(seed)
+    scores = np.zeros((1, 700, 800), np.uint8)
+    for _ in range(int(rng.integers(0, 8))):
+        y, x, size = (int(v) for v in rng.integers((0, 0, 2), (600, 700, 90)))
+        scores[0, y : y + size, x : x + size] = rng.choice([0, 120, 250], (size, size))
+    boxes: list[Box] = []
+    for y in range(0, 700, 100):
+        for x in range(0, 800, 100):
+            if scores[0, y : y + 100, x : x + 100].max() >= 102:
+                add_box(boxes, (y, x, y + 100, x + 100))
+    output = contract(open_px, close_px)
+    whole, boxed = find_components(scores, output), find_components(scores, output, hot=[boxes])
+    assert [(c.box_yxyx, c.area_px, c.sum_score) for c in whole] == [
+        (c.box_yxyx, c.area_px, c.sum_score) for c in boxed
+    ]
+    for a in boxes:
+        for b in boxes:
+            gaps = a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3]
+            assert a is b or max(gaps) >= APART_PX
