@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -138,3 +142,32 @@ def test_evaluate_prints_the_agreed_measures() -> None:
     keys = ("iou", "iou_mean", "precision", "recall", "f1", "fpr", "fnr", "image_recall", "n")
     assert all(isinstance(measures[key], (int, float)) for key in keys)
     assert measures["n"] == 48
+
+
+def test_the_example_station_runs_and_a_subscriber_sees_its_results(
+    tmp_path: Path, mosquitto: Callable[..., Any]
+) -> None:
+    broker = mosquitto()
+    text = (REPOSITORY / "examples" / "station.toml").read_text()
+    text = text.replace("../bundles", str(REPOSITORY / "bundles")).replace("../runs/station", str(tmp_path / "data"))
+    (tmp_path / "station.toml").write_text(f'{text}\n[broker]\nhost = "127.0.0.1"\nport = {broker.port}\n')
+    command = [sys.executable, "-m", "jetspect", "subscribe", "--host", "127.0.0.1", "--port", str(broker.port)]
+    watching = [
+        subprocess.Popen(
+            [*command, "--count", "2", *more],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        for more in ([], ["--json"])
+    ]
+    time.sleep(4)
+    done = jetspect("run", tmp_path / "station.toml")
+    assert done.returncode == 0, done.stderr
+    assert "0 results wait" in done.stdout
+    table, lines = (child.communicate(timeout=60)[0] for child in watching)
+    assert "plant-1/press-shop/line-2/island-3" in table
+    results = [json.loads(line) for line in lines.splitlines()]
+    assert [r["seq"] for r in results] == [1, 2]
+    assert all(r["frame"]["size_wh"] == [5472, 3648] for r in results)

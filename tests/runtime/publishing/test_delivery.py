@@ -33,7 +33,7 @@ from jetspect.runtime.results import Defect, Inspection, ModelIdentity, Verdict
 TOPICS = Topics("jetspect", "s", "a", "l", "u")
 ADDRESS = StationAddress(namespace="jetspect", site="s", area="a", line="l", unit="u")
 MODEL = ModelIdentity("m", "1", "0" * 64, "fp32", "test")
-COUNT = 1000
+COUNT = 1002  # two of them are probes on another topic
 
 
 def inspection(number: int = 0) -> Inspection:
