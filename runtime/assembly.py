@@ -13,7 +13,7 @@ from jetspect.runtime.engines import open_engine
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.publishing.evidence import EvidenceStore
-from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress
+from jetspect.runtime.publishing.messages import MetaMessage, StationAddress, model_info
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics
@@ -44,18 +44,11 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
         device = probe().as_dict()
 
         def meta() -> MetaMessage:
-            m = inspector.model
             return MetaMessage(
                 station=address,
                 at=utc_now(),
                 jetspect=__version__,
-                model=ModelInfo(
-                    name=m.name,
-                    version=m.version,
-                    manifest_sha256=m.manifest_sha256,
-                    precision=m.precision,
-                    engine=m.engine,
-                ),
+                model=model_info(inspector.model),
                 classes=tuple(c.name for c in bundle.manifest.output.classes),
                 tile_px=inspector.tile_px,
                 device=device,

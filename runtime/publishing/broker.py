@@ -34,6 +34,17 @@ class TlsSettings(Settings):
         return self
 
 
+class _ClosingSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails; paho leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 class BrokerSettings(Settings):
     """``[broker]``: where results go. Secrets come from the environment or a file, never from the station file."""
 
@@ -122,6 +133,7 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
     secret = _from_environment(tls.key_password_env, "broker.tls.key_password_env") if tls.key_password_env else None
     context = _using("ca", tls.ca, lambda: ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _ClosingSocket
     cert, key = tls.cert, tls.key
     if cert is not None and key is not None:
         # A password is always given: without one OpenSSL would ask for it on the terminal.

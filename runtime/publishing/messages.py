@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from jetspect.runtime.manifest import Sha256
-from jetspect.runtime.results import Inspection, Verdict
+from jetspect.runtime.results import Inspection, ModelIdentity, Verdict
 
 
 class Message(BaseModel):
@@ -177,8 +177,7 @@ def describe_defects(inspection: Inspection) -> tuple[DefectInfo, ...]:
     )
 
 
-def model_info(inspection: Inspection) -> ModelInfo:
-    m = inspection.model
+def model_info(m: ModelIdentity) -> ModelInfo:
     return ModelInfo(
         name=m.name, version=m.version, manifest_sha256=m.manifest_sha256, precision=m.precision, engine=m.engine
     )
@@ -217,6 +216,6 @@ def result_message(
         tiles=inspection.tiles,
         tiles_skipped=inspection.tiles_skipped,
         timings_ms=timings_ms(inspection),
-        model=model_info(inspection),
+        model=model_info(inspection.model),
         evidence=tuple(evidence),
     )
