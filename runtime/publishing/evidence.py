@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,8 @@ from jetspect.runtime.settings import LocalPath, Settings
 
 log = logging.getLogger(__name__)
 U8 = npt.NDArray[np.uint8]
+# What this module writes and may delete: a time, a frame's name, for crops a number. Foreign pictures stay.
+_OURS = re.compile(r"\d{8}T\d{12}-[A-Za-z0-9_.-]*\.jpg")
 
 
 class EvidenceSettings(Settings):
@@ -49,9 +52,11 @@ class EvidenceStore:
         self._folder = settings.folder
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for draft in self._folder.glob(".*.tmp"):  # left by a kill
-                draft.unlink()
-            known = sorted((p.stat().st_mtime_ns, p.name, p.stat().st_size) for p in self._folder.glob("*.jpg"))
+            for draft in self._folder.glob(".*.jpg.tmp"):  # left by a kill
+                if _OURS.fullmatch(draft.name[1:-4]):
+                    draft.unlink()
+            ours = [p for p in self._folder.glob("*.jpg") if _OURS.fullmatch(p.name)]
+            known = sorted((p.stat().st_mtime_ns, p.name, p.stat().st_size) for p in ours)
         except OSError as error:
             raise self._error(error) from error
         self._files: dict[str, int] = {name: size for _, name, size in known}
@@ -92,7 +97,8 @@ class EvidenceStore:
             draft.write_bytes(data)
             draft.replace(target)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
             raise self._error(error) from error
         self._files[name] = len(data)
         self._bytes += len(data)
@@ -101,6 +107,10 @@ class EvidenceStore:
 
     def _make_room(self, size: int) -> None:
         limit = self._settings.max_mb * 1024 * 1024
+        if size > limit:
+            raise PublishError(
+                f"evidence folder {self._folder}: one picture has {size} bytes, evidence.max_mb allows {limit:.0f}; raise it"
+            )
         while self._files and self._bytes + size > limit:
             name = next(iter(self._files))
             try:
@@ -118,4 +128,5 @@ class EvidenceStore:
 def plain_name(name: str) -> str:
     """Turn a frame id into a part of a file name; ids that differ in other characters differ by a hash."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[-80:].strip(".")
-    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+    return plain if plain == name else f"{plain}-{digest[:8]}"

@@ -6,13 +6,24 @@ Times are ISO 8601 in UTC. A consumer drops repeated ``event_id`` and sees gaps 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Literal, TypeVar
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jetspect.runtime.manifest import Sha256
 from jetspect.runtime.results import Inspection, ModelIdentity, Verdict
+
+
+def _to_utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=timezone.utc) if at.tzinfo is None else at.astimezone(timezone.utc)
+
+
+Utc = Annotated[datetime, AfterValidator(_to_utc)]
+"""A time, kept and written in UTC; one without an offset counts as UTC, so that no result is lost over it."""
+
+Text = Annotated[str, AfterValidator(lambda value: value.encode("utf-8", "replace").decode("utf-8"))]
+"""A text from outside; what is no UTF-8 (a name of a file) becomes '?'."""
 
 
 class Message(BaseModel):
@@ -36,12 +47,12 @@ class StationAddress(Message):
 class FrameInfo(Message):
     """The frame that was inspected."""
 
-    id: str
-    part_id: str | None = None
-    captured_at: datetime
-    inspected_at: datetime
+    id: Text
+    part_id: Text | None = None
+    captured_at: Utc
+    inspected_at: Utc
     size_wh: tuple[int, int] | None = Field(None, description="Width and height in px; null where no image came")
-    origin: str = ""
+    origin: Text = ""
 
 
 class DefectInfo(Message):
@@ -88,7 +99,7 @@ class ResultMessage(Message):
     station: StationAddress
     frame: FrameInfo
     verdict: Verdict
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Text, ...] = ()
     defects: tuple[DefectInfo, ...] = ()
     defects_truncated: int = 0
     tiles: int = 0
@@ -104,7 +115,7 @@ class StatusMessage(Message):
     schema_id: Literal["jetspect.status/1"] = "jetspect.status/1"
     state: Literal["online", "offline"]
     reason: str = ""
-    at: datetime | None = Field(None, description="Null in the last will: the broker sends it, not the station")
+    at: Utc | None = Field(None, description="Null in the last will: the broker sends it, not the station")
     jetspect: str
 
 
@@ -113,13 +124,17 @@ class MetaMessage(Message):
 
     schema_id: Literal["jetspect.meta/1"] = "jetspect.meta/1"
     station: StationAddress
-    at: datetime
+    at: Utc
     jetspect: str
     model: ModelInfo
     classes: tuple[str, ...]
     tile_px: int
     device: dict[str, str | int]
     golden: str = Field(description="How the engine proved itself at the start")
+    schemas: dict[str, str] = Field(
+        default_factory=lambda: {leaf: str(m.model_fields["schema_id"].default) for leaf, m in MESSAGES.items()},
+        description="Leaf topic -> schema_id of the messages on it",
+    )
 
 
 class HealthMessage(Message):
@@ -127,7 +142,7 @@ class HealthMessage(Message):
 
     schema_id: Literal["jetspect.health/1"] = "jetspect.health/1"
     station: StationAddress
-    at: datetime
+    at: Utc
     uptime_s: float
     frames: int
     inspected: int

@@ -79,3 +79,27 @@ def test_a_station_publishes_one_valid_result_per_photograph(
     for result in results:
         assert result["defects"] == said[result["frame"]["id"]]["defects"]
         assert result["verdict"] == said[result["frame"]["id"]]["verdict"]
+
+
+def test_the_shipped_model_finds_pitting_it_was_not_trained_on(bsdata: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "jetspect",
+        "evaluate",
+        BUNDLE,
+        bsdata,
+        "--dataset",
+        "bsdata",
+        "--split",
+        "val",
+        "--json",
+    ]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=250, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    measures = json.loads(done.stdout)
+    assert measures["n"] == 60
+    # The manifest states what was measured at export; another machine may round differently.
+    stated = json.loads((BUNDLE / "manifest.json").read_text())["graphs"]["fp32"]["accuracy"]
+    for name in ("iou", "iou_mean", "precision", "recall", "image_recall"):
+        assert abs(measures[name] - stated[name]) < 0.01, name
