@@ -149,7 +149,8 @@ def explain(error: Exception, settings: BrokerSettings) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message}); check broker.tls.ca and broker.host"
     if isinstance(error, ssl.SSLError):
-        return f"TLS fails ({error.reason or error}); check broker.port, broker.tls and whether the broker speaks TLS there"
+        why = getattr(error, "reason", None) or error
+        return f"TLS fails ({why}); check broker.port, broker.tls and whether the broker speaks TLS there"
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there; check that the broker runs, broker.host and broker.port"
     if isinstance(error, TimeoutError):
