@@ -52,6 +52,8 @@ class CropSampler:
             raise TrainingError(f"data set {data.name} has no labelled image in this split")
         self._spots = [np.argwhere(m[::_STRIDE, ::_STRIDE]).astype(np.int32) * _STRIDE for m in self._masks]
         self._defective = [i for i, spots in enumerate(self._spots) if len(spots)]
+        areas = np.array([mask.size for mask in self._masks], np.float64)
+        self._area = areas / areas.sum()
         if not self._defective:
             raise TrainingError(f"data set {data.name} has no image with a defect; masks are empty or unreadable")
 
@@ -73,7 +75,8 @@ class CropSampler:
     def _crop(self, rng: np.random.Generator) -> tuple[U8, U8]:
         width, height = self._crops.size_wh
         on_defect = rng.random() < self._crops.defect_share
-        index = int(rng.choice(self._defective)) if on_defect else int(rng.integers(len(self._images)))
+        # A larger image has more background to learn from, so it is drawn more often for it.
+        index = int(rng.choice(self._defective)) if on_defect else int(rng.choice(len(self._images), p=self._area))
         image, mask = self._images[index], self._masks[index]
         h, w = mask.shape
         if on_defect:
