@@ -19,8 +19,9 @@ from jetspect.errors import InputError
 from jetspect.evaluation.datasets import DataSet, open_dataset
 from jetspect.evaluation.evaluate import evaluate
 from jetspect.export.bundle import ExportJob, export_bundle, torch_score
-from jetspect.models.checkpoint import Checkpoint, load_file
+from jetspect.models.checkpoint import Checkpoint
 from jetspect.models.registry import build_model
+from jetspect.models.weights import load_file
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.inspector import Inspector, InspectorSettings

@@ -70,6 +70,18 @@ def confusion(predicted: Mask, truth: Mask) -> Confusion:
     return Confusion(both, said - both, there - both, predicted.size - said - there + both)
 
 
+def average_precision(truth: Mask, scores: npt.NDArray[np.float64]) -> float:
+    """Return the area under the precision-recall curve, by steps; equal scores are one step. NaN without a positive."""
+    order = np.argsort(-scores, kind="stable")
+    truth, scores = truth[order], scores[order]
+    last = np.append(np.diff(scores) != 0, True)  # the end of each run of equal scores
+    tp = np.cumsum(truth)[last]
+    if not tp[-1]:
+        return math.nan
+    precision = tp / (np.flatnonzero(last) + 1)
+    return float(np.sum(np.diff(tp, prepend=0) * precision) / tp[-1])
+
+
 def mean_defined(values: Iterable[float]) -> float:
     """Mean of the values that are not NaN; NaN where none is."""
     defined = [v for v in values if not math.isnan(v)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,16 @@ from typing import Any
 from torch import nn
 
 from jetspect.errors import InputError
-from jetspect.models.unet import UNet
+from jetspect.models.encoders import ENCODERS, encoder_unet
+from jetspect.models.partsnet import PartsNet
+from jetspect.models.unet import UNet, plain_unet
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"unet": UNet}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "unet": UNet,
+    "plain-unet": plain_unet,
+    "partsnet": PartsNet,
+    **{name: functools.partial(encoder_unet, encoder) for name, encoder in ENCODERS.items()},
+}
 
 
 def build_model(name: str, kwargs: dict[str, Any] | None = None) -> nn.Module:

@@ -74,6 +74,11 @@ class UNet(nn.Module):
         return logits
 
 
+def plain_unet(in_channels: int = 3, classes: int = 1, width: int = 64) -> UNet:
+    """Return the U-Net of Leontaris et al. (sink inspection, section 3): 5 encoder stages, transposed convolutions."""
+    return UNet(in_channels, classes, width=width, depth=4, max_width=16 * width)
+
+
 def _stem(channels: int, width: int, stride: int) -> nn.Module:
     if stride == 1:
         return nn.Identity()

@@ -15,6 +15,8 @@ import pytest
 
 # Small networks spend their time waiting for threads on a busy machine; ONNX Runtime has its own setting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test may depend on what a hub of model weights answers.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # CI machines are shared: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("jetspect", deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jetspect.runtime.settings import LocalPath, Settings
 
@@ -21,14 +21,21 @@ class ModelSettings(Settings):
 
     name: str = Field("unet")
     channels: Literal[1, 3] = Field(3, description="1: grey, 3: BGR")
+    weights: str = Field("", description="Of a published encoder: imagenet, or a file; empty: random")
     kwargs: dict[str, Any] = Field(default_factory=dict)
 
 
 class LossSettings(Settings):
-    """``[loss]``: weights of the two terms."""
+    """``[loss]``: weights of the terms, see :func:`jetspect.training.objective.objective`; 0 leaves one out."""
 
-    bce: float = Field(0.5, ge=0, description="Weight of binary cross-entropy")
-    dice: float = Field(0.5, ge=0, description="Weight of Dice with squared denominator")
+    bce: float = Field(0.5, ge=0, description="Binary cross-entropy over pixels")
+    dice: float = Field(0.5, ge=0, description="Dice with squared denominator")
+    focal: float = Field(0.0, ge=0, description="Focal loss with more weight on hard regions")
+    focal_gamma: float = Field(2.0, ge=0, le=5)
+    mse: float = Field(0.0, ge=0, description="Squared error of the probability")
+    coarse_mse: float = Field(0.0, ge=0, description="The same for the answer before refining (PartsNet)")
+    decision: float = Field(0.0, ge=0, description="Binary cross-entropy of the decision per image")
+    weights: float = Field(0.0, ge=0, description="Sum of squares of all convolution weights (regularisation)")
 
 
 class AugmentSettings(Settings):
@@ -54,6 +61,10 @@ class CropSettings(Settings):
     size_wh: tuple[int, int] = Field((576, 416), description="Width and height in px, multiples of the model's stride")
     batch: int = Field(6, ge=1)
     defect_share: float = Field(0.6, ge=0, le=1, description="Share of crops that are laid around a defect pixel")
+    whole: bool = Field(
+        False, description="Whole images resized to size_wh, defective and clean in turn, instead of crops"
+    )
+    dilate_px: int = Field(0, ge=0, le=64, description="Grow the labels by this radius (annotation variant)")
 
     @field_validator("size_wh")
     @classmethod
@@ -63,15 +74,50 @@ class CropSettings(Settings):
         return value
 
 
+class SupervisionSettings(Settings):
+    """``[supervision]``: how much of the labels may be seen.
+
+    Names as in the benchmark review of the project's five papers.
+    """
+
+    level: Literal["full", "mixed", "weak", "none"] = Field(
+        "full",
+        description="full: every mask; mixed: some masks, else whether an image has a defect; weak: only that; none: nothing",
+    )
+    share: float = Field(0.25, gt=0, lt=1, description="Share of the defective images whose mask is seen when mixed")
+
+
+class PhaseSettings(Settings):
+    """``[[phases]]``: one step of a schedule that trains parts of a network in turn."""
+
+    steps: int | None = Field(None, ge=1, description="Length; or give epochs")
+    epochs: int | None = Field(None, ge=1, description="Length in passes over as many crops as there are images")
+    train: tuple[str, ...] = Field((), description="Names of the parts that learn; empty: the whole network")
+    learning_rate: float | None = Field(None, gt=0, description="None: that of [schedule]")
+    loss: LossSettings | None = Field(None, description="None: [loss]")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> PhaseSettings:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("a phase needs either steps or epochs")
+        return self
+
+
 class ScheduleSettings(Settings):
-    """``[schedule]``: AdamW with linear warm-up and cosine decay, weights averaged (EMA)."""
+    """``[schedule]``: how long and how fast to learn; the weights that are kept are an average (EMA)."""
 
     steps: int = Field(9000, ge=1)
+    epochs: int | None = Field(
+        None, ge=1, description="Goes before steps: passes over as many crops as there are images"
+    )
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    decay: Literal["cosine", "constant"] = Field("cosine", description="Of the learning rate, over each phase")
     warmup: int = Field(200, ge=0)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
     ema: float = Field(0.995, ge=0, lt=1, description="Decay of the averaged weights; they are what is kept")
-    validate_every: int = Field(900, ge=1, description="Steps between two validations")
+    validate_every: int = Field(900, ge=0, description="Steps between two validations; 0: once per epoch")
+    patience: int = Field(0, ge=0, description="Stop after this many validations without a better one; 0: never")
     save_every: int = Field(300, ge=1, description="Steps between two resume points")
 
 
@@ -83,7 +129,9 @@ class TrainConfig(Settings):
     loss: LossSettings = Field(default_factory=LossSettings)
     augment: AugmentSettings = Field(default_factory=AugmentSettings)
     crops: CropSettings = Field(default_factory=CropSettings)
+    supervision: SupervisionSettings = Field(default_factory=SupervisionSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    phases: tuple[PhaseSettings, ...] = Field((), description="Empty: one phase as long as [schedule] says")
     seed: int = Field(0, ge=0)
     bfloat16: bool = Field(False, description="Mixed precision; twice as fast on CPUs with AVX512-BF16 and on GPUs")
     threads: int = Field(0, ge=0, description="CPU threads; 0 takes every core")

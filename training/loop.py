@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import os
@@ -18,17 +17,22 @@ from torch.utils.data import DataLoader
 
 from jetspect.errors import InputError, TrainingError
 from jetspect.evaluation.datasets import open_dataset
-from jetspect.models.checkpoint import Checkpoint, load_file
+from jetspect.models.answer import as_answer
+from jetspect.models.checkpoint import Checkpoint
+from jetspect.models.encoders import load_encoder
 from jetspect.models.registry import build_model
-from jetspect.training.config import TrainConfig
+from jetspect.training.config import ScheduleSettings, TrainConfig
 from jetspect.training.ema import AveragedModel
-from jetspect.training.losses import one_hot, segmentation_loss
-from jetspect.training.sampling import CropSampler
-from jetspect.training.validation import Curve, labelled, score_image, threshold_curves
+from jetspect.training.folder import Row, RunFolder
+from jetspect.training.images import load_images
+from jetspect.training.objective import objective
+from jetspect.training.sampling import Batch, CropSampler, Sampler, WholeSampler
+from jetspect.training.schedule import Phase, let_learn, plan_phases, steps_of
+from jetspect.training.scorer import Scorer
+from jetspect.training.validation import Judgement, judge, labelled
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
-_COLUMNS = ("step", "seconds", "learning_rate", "loss", "iou", "iou_mean", "threshold")
 
 
 class Trainer:
@@ -50,7 +54,7 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, out: Path, *, data: Path | None = None, progress: Progress = lambda *_: None
     ) -> None:
-        self._config, self._out, self._progress = config, out, progress
+        self._config, self._folder, self._progress = config, RunFolder(out), progress
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
         cv2.setNumThreads(1)  # augmentation runs beside the training step
@@ -60,85 +64,99 @@ class Trainer:
         self._classes = train.classes
         self._counts = len(train), len(val)
         loading = iter(range(1, len(train) + 1))
-        self._sampler = CropSampler(
+        images = load_images(
             train,
-            config.crops,
-            config.augment,
             channels=config.model.channels,
-            steps=config.schedule.steps,
             seed=config.seed,
+            supervision=config.supervision,
+            dilate_px=config.crops.dilate_px,
             on_load=lambda: progress("reading images", next(loading), len(train)),
         )
+        self._phases = plan_phases(config, len(images))
+        self._validate_every = config.schedule.validate_every or steps_of(len(images), config.crops.batch)
+        kind = WholeSampler if config.crops.whole else CropSampler
+        self._sampler: Sampler = kind(
+            images, config.crops, config.augment, steps=self._phases[-1].end, seed=config.seed
+        )
         self.validation = list(labelled(val, config.model.channels))
-        self._mean, self._std = self._sampler.statistics()
+        self._mean, self._std = images.statistics()
         kwargs = {**config.model.kwargs, "in_channels": config.model.channels, "classes": len(self._classes)}
         self._kwargs = kwargs
-        self._model = build_model(config.model.name, kwargs).to(self._device)
-        self._model = self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._average = AveragedModel(self._model, config.schedule.ema)
-        self._optimiser = torch.optim.AdamW(
-            self._model.parameters(), config.schedule.learning_rate, weight_decay=config.schedule.weight_decay
+        model = build_model(config.model.name, kwargs)
+        self._origin = (
+            load_encoder(model, config.model.name, config.model.weights) if config.model.weights else "random"
         )
-        self._step, self._best, self._seconds = 0, -1.0, 0.0
+        self._model = model.to(self._device).to(memory_format=torch.channels_last)
+        self._average = AveragedModel(self._model, config.schedule.ema)
+        self._optimiser = _optimiser(self._model, config.schedule)
+        self._step, self._best, self._waited, self._seconds = 0, -1.0, 0, 0.0
         self._losses: list[float] = []
         self._try_one_batch()
 
     def run(self, *, resume: bool = True) -> Path:
         """Train to the last step, from ``last.pt`` where there is one, and return the path of ``best.pt``."""
-        self._out.mkdir(parents=True, exist_ok=True)
-        last = self._out / "last.pt"
-        if resume and last.is_file():
-            self._load(last)
-        else:
-            for old in (last, self._out / "log.csv"):
-                old.unlink(missing_ok=True)
-        schedule, started = self._config.schedule, time.monotonic() - self._seconds
-        batches: DataLoader[tuple[torch.Tensor, torch.Tensor]] = DataLoader(
+        state = self._folder.open(resume=resume, config=self._config.model_dump_json())
+        if state is not None:
+            self._load(state)
+        started = time.monotonic() - self._seconds
+        for phase in self._phases:
+            if self._step < phase.end:
+                self._run_phase(phase, started)
+        return self._folder.best
+
+    def _run_phase(self, phase: Phase, started: float) -> None:
+        schedule, patience = self._config.schedule, self._config.schedule.patience
+        if self._step == phase.start:
+            self._waited = 0
+        let_learn(self._model, phase.train)
+        batches: DataLoader[Batch] = DataLoader(
             self._sampler,  # type: ignore[arg-type]  # it has __len__ and __getitem__
             batch_size=None,
-            sampler=range(self._step, schedule.steps),
-            num_workers=1 if schedule.steps - self._step > 100 else 0,
+            sampler=range(self._step, phase.end),
+            num_workers=1 if phase.end - self._step > 100 else 0,
         )
-        for images, masks in batches:
-            self._losses.append(self._learn(images, masks))
+        for images, masks, defective, seen in batches:
+            self._losses.append(self._learn(phase, images, masks, defective, seen))
             self._step += 1
             self._seconds = time.monotonic() - started
-            self._progress("training", self._step, schedule.steps)
-            done = self._step == schedule.steps
-            if done or self._step % schedule.validate_every == 0:
-                self._validate()
+            self._progress("training", self._step, self._phases[-1].end)
+            done = self._step == phase.end
+            if done or self._step % self._validate_every == 0:
+                self._validate(phase)
+            if patience and self._waited >= patience:
+                log.info("step %d: no better for %d validations, this phase ends", self._step, self._waited)
+                self._step, done = phase.end, True
             if done or self._step % schedule.save_every == 0:
-                self._save(last)
-        return self._out / "best.pt"
+                self._folder.save(self._state())
+            if done:
+                return
 
-    def _learn(self, images: torch.Tensor, masks: torch.Tensor) -> float:
-        config = self._config
+    def _learn(
+        self, phase: Phase, images: torch.Tensor, masks: torch.Tensor, defective: torch.Tensor, seen: torch.Tensor
+    ) -> float:
         for group in self._optimiser.param_groups:
-            group["lr"] = self._rate()
-        target = one_hot(masks.to(self._device), len(self._classes))
+            group["lr"] = self._rate(phase)
         x = self._normalise(images)
-        self._model.train()
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.bfloat16):
-            logits = self._model(x)
-        loss = segmentation_loss(logits, target, bce=config.loss.bce, dice=config.loss.dice)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.bfloat16):
+            answer = as_answer(self._model(x))
+        masks, defective, seen = (t.to(self._device) for t in (masks, defective, seen))
+        loss = objective(answer, masks, defective, seen, phase.loss, self._model)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
-                f"the loss is {value} at step {self._step}; lower schedule.learning_rate ({config.schedule.learning_rate})"
-                f" and start again, {self._out / 'last.pt'} still holds the state before"
+                f"the loss is {value} at step {self._step}; lower schedule.learning_rate ({phase.learning_rate})"
+                f" and start again, {self._folder.last} still holds the state before"
             )
         self._optimiser.step()
         self._average.update(self._model, self._step)
         return value
 
-    def _rate(self) -> float:
+    def _rate(self, phase: Phase) -> float:
         schedule = self._config.schedule
-        warm = min(1.0, (self._step + 1) / schedule.warmup) if schedule.warmup else 1.0
-        cosine = 0.5 * (1 + math.cos(math.pi * self._step / schedule.steps))
-        return schedule.learning_rate * warm * (0.01 + 0.99 * cosine)
+        return phase.rate(self._step, warmup=schedule.warmup, cosine=schedule.decay == "cosine")
 
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:
         mean, std = self._statistics()
@@ -149,28 +167,41 @@ class Trainer:
         mean, std = (torch.tensor(v, device=self._device).view(1, -1, 1, 1) for v in (self._mean, self._std))
         return mean, std
 
-    def _validate(self) -> None:
-        mean, std = self._statistics()
-        model = self._average.model
+    def _validate(self, phase: Phase) -> None:
+        scorer = Scorer(self._average.model, *self._statistics(), whole_wh=self.whole_wh)
         done = iter(range(1, len(self.validation) + 1))
 
         def score(image: Any) -> Any:
             self._progress("validating", next(done), len(self.validation))
-            return score_image(model, image, mean, std, bfloat16=False)
+            return scorer(image)
 
-        curves = threshold_curves(self.validation, score, len(self._classes))
-        levels = [c.best_level for c in curves]
-        iou = sum(float(c.iou[n - 1]) for c, n in zip(curves, levels, strict=True)) / len(curves)
-        iou_mean = sum(float(c.iou_mean[n - 1]) for c, n in zip(curves, levels, strict=True)) / len(curves)
-        recent = self._losses[-self._config.schedule.validate_every :]
-        row = (self._step, self._seconds, self._rate(), sum(recent) / len(recent), iou, iou_mean, levels[0] / 255)
-        self._log(dict(zip(_COLUMNS, row, strict=True)))
-        if iou + iou_mean > self._best:
-            self._best = iou + iou_mean
-            self._checkpoint(curves, iou, iou_mean).save(self._out / "best.pt")
+        found = judge(self.validation, score, len(self._classes))
+        recent = self._losses[-self._validate_every :]
+        row: Row = {
+            "step": self._step,
+            "seconds": self._seconds,
+            "learning_rate": self._rate(phase),
+            "loss": sum(recent) / len(recent),
+            "iou": found.iou,
+            "iou_mean": found.iou_mean,
+            "threshold": found.curves[0].best_level / 255,
+            "image_ap": found.image_ap,
+        }
+        self._folder.write(row)
+        shown = ", ".join(f"{k} {row[k]:.4f}" for k in ("loss", "iou", "iou_mean", "image_ap") if row[k] is not None)
+        log.info("step %d: %s", self._step, shown)
+        self._waited += 1
+        if found.quality > self._best:
+            self._best, self._waited = found.quality, 0
+            self._checkpoint(found).save(self._folder.best)
 
-    def _checkpoint(self, curves: list[Curve], iou: float, iou_mean: float) -> Checkpoint:
-        thresholds = tuple(c.best_level / 255 for c in curves)
+    @property
+    def whole_wh(self) -> tuple[int, int] | None:
+        """Width and height that whole images are resized to; None where the model sees crops."""
+        return self._config.crops.size_wh if self._config.crops.whole else None
+
+    def _checkpoint(self, found: Judgement) -> Checkpoint:
+        thresholds = tuple(c.best_level / 255 for c in found.curves)
         return Checkpoint(
             model=self._config.model.name,
             kwargs=self._kwargs,
@@ -181,73 +212,85 @@ class Trainer:
             state_dict={k: v.detach().cpu().contiguous() for k, v in self._average.model.state_dict().items()},
             thresholds=thresholds,
             thresholds_low=thresholds,
-            min_area_px=tuple(1 for _ in curves),
+            min_area_px=tuple(1 for _ in thresholds),
             info={
                 "dataset": self._config.data.dataset,
                 "train_images": self._counts[0],
                 "val_images": self._counts[1],
+                "first_weights": self._origin,
+                "supervision": self._config.supervision.level,
                 "seed": self._config.seed,
                 "step": self._step,
                 "minutes": round(self._seconds / 60, 1),
                 "device": self._device.type,
                 "torch": str(torch.__version__),  # a str subclass that weights_only would refuse
-                "val_iou": iou,
-                "val_iou_mean": iou_mean,
+                "val_iou": found.iou,
+                "val_iou_mean": found.iou_mean,
+                "val_image_ap": found.image_ap,
                 "config": self._config.model_dump_json(),
             },
         )
 
-    def _log(self, row: dict[str, float]) -> None:
-        path = self._out / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, _COLUMNS)
-            if new:
-                writer.writeheader()
-            writer.writerow({k: round(v, 6) for k, v in row.items()})
-        log.info("step %d: loss %.4f, iou %.4f, iou_mean %.4f", row["step"], row["loss"], row["iou"], row["iou_mean"])
-
-    def _save(self, path: Path) -> None:
-        draft = path.with_name(f".{path.name}.tmp")
-        state = {
+    def _state(self) -> dict[str, Any]:
+        return {
             "config": self._config.model_dump_json(),
             "step": self._step,
             "best": self._best,
+            "waited": self._waited,
             "seconds": self._seconds,
-            "losses": self._losses[-self._config.schedule.validate_every :],
+            "losses": self._losses[-self._validate_every :],
             "model": self._model.state_dict(),
             "average": self._average.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
-        torch.save(state, draft)
-        draft.replace(path)
 
-    def _load(self, path: Path) -> None:
-        state = load_file(path)
-        if state.get("config") != self._config.model_dump_json():
-            raise TrainingError(
-                f"{path} belongs to a run with other settings; use another --out, or --restart to replace it"
-            )
+    def _load(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
         self._average.model.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._step, self._best, self._seconds = state["step"], state["best"], state["seconds"]
-        self._losses = list(state["losses"])
+        self._step, self._best, self._waited = state["step"], state["best"], state["waited"]
+        self._seconds, self._losses = state["seconds"], list(state["losses"])
 
     def _try_one_batch(self) -> None:
-        """Find out before the long run whether the model takes these crops and answers in their size."""
+        """Find out before the long run whether model, crops, phases and losses fit together."""
         width, height = self._config.crops.size_wh
-        channels = self._config.model.channels
+        channels, classes = self._config.model.channels, len(self._classes)
         try:
             with torch.no_grad():
-                answer = self._average.model(torch.zeros(1, channels, height, width, device=self._device))
+                output = self._average.model(torch.zeros(1, channels, height, width, device=self._device))
         except RuntimeError as error:
             line = str(error).splitlines()[0]
             raise InputError(
                 f"the model refuses crops of {width} x {height} px ({line}); use a multiple of its stride"
             ) from error
-        if tuple(answer.shape) != (1, len(self._classes), height, width):
+        answer = as_answer(output)
+        got = tuple(answer.logits.shape)
+        # A model of whole images may answer in a lower resolution; crops are scored pixel by pixel.
+        factor = height // max(1, got[2]) if self._config.crops.whole and len(got) == 4 else 1
+        if got != (1, classes, height // factor, width // factor):
             raise InputError(
-                f"the model answers {tuple(answer.shape)} for a crop of {width} x {height} px; "
-                f"(1, {len(self._classes)}, {height}, {width}) is needed"
+                f"the model answers {got} for a crop of {width} x {height} px; (1, {classes}, {height}, {width}) is needed"
             )
+        self._check_decision(answer.decision is not None)
+        for phase in self._phases:
+            let_learn(self._model, phase.train)
+
+    def _check_decision(self, decides: bool) -> None:
+        config = self._config
+        if decides and not config.crops.whole:
+            raise InputError(
+                f"model {config.model.name} judges whole images, which crops are not; set crops.whole = true"
+            )
+        if config.supervision.level == "weak" and not decides:
+            raise TrainingError(
+                f"supervision.level weak gives no masks, and model {config.model.name} learns from masks alone; "
+                "use full or mixed, or a model that judges whole images (segdec)"
+            )
+
+
+def _optimiser(model: nn.Module, schedule: ScheduleSettings) -> torch.optim.Optimizer:
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    if schedule.optimiser == "sgd":
+        return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=decay)
+    kind = torch.optim.AdamW if schedule.optimiser == "adamw" else torch.optim.Adam
+    return kind(model.parameters(), rate, weight_decay=decay)

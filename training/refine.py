@@ -13,14 +13,15 @@ from jetspect.evaluation.metrics import Confusion, confusion, mean_defined
 from jetspect.models.checkpoint import Checkpoint
 from jetspect.runtime.manifest import ClassSpec, OutputContract
 from jetspect.runtime.postprocess.reference import find_components, paint
-from jetspect.training.validation import score_image, threshold_curves
+from jetspect.training.scorer import Scorer
+from jetspect.training.validation import threshold_curves
 
 U8 = npt.NDArray[np.uint8]
 _HIGH = (0.0, 0.15, 0.3, 0.45)  # added to the low threshold
 _AREAS = (1, 16, 48, 128, 320)
 
 
-def refine(path: Path, validation: list[tuple[U8, U8]]) -> Checkpoint:
+def refine(path: Path, validation: list[tuple[U8, U8]], *, whole_wh: tuple[int, int] | None = None) -> Checkpoint:
     """Fit thresholds, hysteresis and smallest area per class, write them into the checkpoint and return it.
 
     The goal is the sum of pooled IoU, mean IoU over images, and the share of defective images in which the defect is found:
@@ -31,7 +32,8 @@ def refine(path: Path, validation: list[tuple[U8, U8]]) -> Checkpoint:
     checkpoint = Checkpoint.load(path)
     model = checkpoint.build()
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (checkpoint.mean, checkpoint.std))
-    scores = [score_image(model, image, mean, std, bfloat16=False) for image, _ in validation]
+    scorer = Scorer(model, mean, std, whole_wh=whole_wh)
+    scores = [scorer(image).scores for image, _ in validation]
     images = [image for image, _ in validation]
     stored = iter(scores)
     curves = threshold_curves(list(validation), lambda _: next(stored), len(checkpoint.classes))

@@ -1,76 +1,71 @@
-"""Batches of random crops that balance defects and background. Batch ``n`` depends on the seed and ``n`` alone."""
+"""Batches for training. Batch ``n`` depends on the seed and ``n`` alone, so a resumed run sees what it would have seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetspect.errors import TrainingError
-from jetspect.evaluation.datasets.base import DataSet
 from jetspect.training.augment import change_look, warp_crop
 from jetspect.training.config import AugmentSettings, CropSettings
+from jetspect.training.images import IGNORED, LabelledImages
 
 U8 = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
 _STRIDE = 4  # defect pixels are remembered on every fourth row and column
 
 
-class CropSampler:
-    """A map-style data set of batches: ``sampler[step] -> (images N x H x W x C, masks N x H x W)``, both uint8.
+class Batch(NamedTuple):
+    """What one step learns from.
 
-    All images are held in memory as uint8.
-
-    Raises
-    ------
-    TrainingError
-        No image has a label, or none has a defect.
+    Attributes
+    ----------
+    images, masks
+        uint8 N x H x W x C and N x H x W.
+    defective, seen
+        bool N: is there a defect, and may the mask be used.
     """
 
+    images: U8
+    masks: U8
+    defective: Flags
+    seen: Flags
+
+
+class Sampler(Protocol):
+    """A map-style data set of batches for torch's DataLoader."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, step: int) -> Batch: ...
+
+
+class CropSampler:
+    """Random crops that balance defects and background; images whose mask may not be seen are left out."""
+
     def __init__(
-        self,
-        data: DataSet,
-        crops: CropSettings,
-        augment: AugmentSettings,
-        *,
-        channels: int,
-        steps: int,
-        seed: int,
-        on_load: Callable[[], None] = lambda: None,
+        self, data: LabelledImages, crops: CropSettings, augment: AugmentSettings, *, steps: int, seed: int
     ) -> None:
         self._crops, self._augment, self._steps, self._seed = crops, augment, steps, seed
-        self._images: list[U8] = []
-        self._masks: list[U8] = []
-        for index in range(len(data)):
-            sample = data[index]
-            on_load()
-            if sample.mask is not None:
-                self._images.append(to_channels(sample.image, channels))
-                self._masks.append(sample.mask)
-        if not self._images:
-            raise TrainingError(f"data set {data.name} has no labelled image in this split")
-        self._spots = [np.argwhere(m[::_STRIDE, ::_STRIDE]).astype(np.int32) * _STRIDE for m in self._masks]
+        usable = [index for index, seen in enumerate(data.seen) if seen]
+        self._images = [data.images[i] for i in usable]
+        self._masks = [data.masks[i] for i in usable]
+        self._spots = [_spots(mask) for mask in self._masks]
         self._defective = [i for i, spots in enumerate(self._spots) if len(spots)]
         areas = np.array([mask.size for mask in self._masks], np.float64)
         self._area = areas / areas.sum()
-        if not self._defective:
-            raise TrainingError(f"data set {data.name} has no image with a defect; masks are empty or unreadable")
 
     def __len__(self) -> int:
         return self._steps
 
-    def __getitem__(self, step: int) -> tuple[U8, U8]:
+    def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self._seed, step])
         pairs = [self._crop(rng) for _ in range(self._crops.batch)]
-        return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
-
-    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return mean and standard deviation per channel on the 0-255 scale, averaged over the images."""
-        parts = [cv2.meanStdDev(image) for image in self._images]
-        mean = np.mean([p[0][:, 0] for p in parts], axis=0)
-        std = np.mean([p[1][:, 0] for p in parts], axis=0)
-        return tuple(round(float(m), 3) for m in mean), tuple(round(max(float(s), 1.0), 3) for s in std)
+        masks = np.stack([mask for _, mask in pairs])
+        defective = ((masks > 0) & (masks != IGNORED)).any(axis=(1, 2))
+        return Batch(np.stack([image for image, _ in pairs]), masks, defective, np.ones(len(pairs), np.bool_))
 
     def _crop(self, rng: np.random.Generator) -> tuple[U8, U8]:
         width, height = self._crops.size_wh
@@ -94,10 +89,73 @@ class CropSampler:
         return (crop if crop.ndim == 3 else crop[:, :, None]), label
 
 
-def to_channels(image: U8, channels: int) -> U8:
-    """Convert between grey (H x W) and BGR (H x W x 3) as the runtime does."""
-    if channels == 3 and image.ndim == 2:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
-    if channels == 1 and image.ndim == 3:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
-    return image
+class WholeSampler:
+    """Whole images resized to one size, defective and clean in turn (Tabernik et al. 2020, section 4).
+
+    Each kind is gone through in a new random order before any image comes again. Without a clean image every image is
+    defective, and the other way round. Of the augmentation, turns are about the middle of the image.
+    """
+
+    def __init__(
+        self, data: LabelledImages, crops: CropSettings, augment: AugmentSettings, *, steps: int, seed: int
+    ) -> None:
+        self._data, self._batch, self._augment = data, crops.batch, augment
+        self._steps, self._seed = steps, seed
+        self._size_wh = crops.size_wh
+        kinds = ([i for i, has in enumerate(data.defective) if has is kind] for kind in (True, False))
+        self._turns = [places for places in kinds if places]
+        pairs = [resize_pair(i, m, crops.size_wh) for i, m in zip(data.images, data.masks, strict=True)]
+        self._images, self._masks = [p[0] for p in pairs], [p[1] for p in pairs]
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng([self._seed, step])
+        chosen = [self._at(step * self._batch + n) for n in range(self._batch)]
+        pairs = [self._vary(index, rng) for index in chosen]
+        return Batch(
+            np.stack([image for image, _ in pairs]),
+            np.stack([mask for _, mask in pairs]),
+            np.array([self._data.defective[i] for i in chosen]),
+            np.array([self._data.seen[i] for i in chosen]),
+        )
+
+    def _at(self, count: int) -> int:
+        """Return the image that comes at a place of the endless sequence."""
+        turn, place = count % len(self._turns), count // len(self._turns)
+        members = self._turns[turn]
+        order = np.random.default_rng([self._seed, 2, turn, place // len(members)]).permutation(members)
+        return int(order[place % len(members)])
+
+    def _vary(self, index: int, rng: np.random.Generator) -> tuple[U8, U8]:
+        width, height = self._size_wh
+        image, mask = self._images[index], self._masks[index]
+        image, mask = warp_crop(image, mask, (width / 2, height / 2), self._size_wh, self._augment, rng)
+        image = change_look(image, self._augment, rng)
+        return (image if image.ndim == 3 else image[:, :, None]), mask
+
+
+def resize_pair(image: U8, mask: U8, size_wh: tuple[int, int]) -> tuple[U8, U8]:
+    """Resize an image and its mask as the runtime does in whole-frame mode: by area where it shrinks.
+
+    A class keeps at least the pixels whose largest share of the old ones it has; thin defects are not lost, since each
+    class is resized by itself and any share counts.
+    """
+    width, height = size_wh
+    shrinks = width * height < image.shape[0] * image.shape[1]
+    small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    label = np.zeros((height, width), np.uint8)
+    best = np.zeros((height, width), np.float32)
+    for value in np.unique(mask[mask > 0]):
+        share = cv2.resize((mask == value).astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
+        larger = share > np.maximum(best, 0.0 if shrinks else 0.499)
+        label[larger], best[larger] = value, share[larger]
+    return small.astype(np.uint8, copy=False), label
+
+
+def _spots(mask: U8) -> npt.NDArray[np.int32]:
+    """Places of defect pixels, thinned out; a defect smaller than the grid keeps one."""
+    real = (mask > 0) & (mask != IGNORED)
+    thin = np.argwhere(real[::_STRIDE, ::_STRIDE]).astype(np.int32) * _STRIDE
+    return thin if len(thin) else np.argwhere(real)[:1].astype(np.int32)

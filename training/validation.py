@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from jetspect.evaluation.datasets.base import DataSet
-from jetspect.training.sampling import to_channels
+from jetspect.evaluation.metrics import average_precision
+from jetspect.training.images import to_channels
+from jetspect.training.scorer import Scored
 
 U8 = npt.NDArray[np.uint8]
-_ALIGN = 64  # whole images are padded to a multiple of this; no model here has a larger stride
 
 
 @dataclass(frozen=True)
@@ -30,19 +28,6 @@ class Curve:
         """The uint8 threshold with the best average of both; 128 where the class is never found and none is better."""
         quality = self.iou + self.iou_mean
         return int(np.argmax(quality)) + 1 if quality.max() > 0 else 128
-
-
-@torch.no_grad()
-def score_image(model: nn.Module, image: U8, mean: torch.Tensor, std: torch.Tensor, *, bfloat16: bool) -> U8:
-    """Score a whole image H x W x C in one piece; uint8 K x H x W."""
-    height, width = image.shape[:2]
-    padded = cv2.copyMakeBorder(image, 0, -height % _ALIGN, 0, -width % _ALIGN, cv2.BORDER_REFLECT_101)
-    pixels = torch.from_numpy(np.atleast_3d(padded)).to(mean.device).permute(2, 0, 1)[None].float()
-    x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(mean.device.type, torch.bfloat16, enabled=bfloat16):
-        logits = model(x)
-    scores = (logits.float().sigmoid() * 255 + 0.5).clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(scores[0, :, :height, :width].cpu().numpy())
 
 
 def labelled(data: DataSet, channels: int) -> Iterator[tuple[U8, U8]]:
@@ -83,3 +68,67 @@ def _curve(inside: npt.NDArray[np.int64], outside: npt.NDArray[np.int64]) -> Cur
     per_image = tp[with_class] / union[with_class]
     mean = per_image.mean(axis=0) if with_class.any() else np.zeros(255)
     return Curve(tp.sum(axis=0) / np.maximum(union.sum(axis=0), 1), mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """How good a model is on the validation images.
+
+    Attributes
+    ----------
+    curves
+        One per class.
+    image_ap
+        Average precision of the decision per image; None for a model that makes none, or without images of both kinds.
+    decision_level
+        The uint8 threshold of the decision with the best F1.
+    """
+
+    curves: tuple[Curve, ...]
+    image_ap: float | None = None
+    decision_level: int | None = None
+
+    @property
+    def iou(self) -> float:
+        """Pooled IoU at the best threshold of each class, averaged over the classes."""
+        return sum(float(c.iou[c.best_level - 1]) for c in self.curves) / len(self.curves)
+
+    @property
+    def iou_mean(self) -> float:
+        """Mean IoU over images at the same thresholds, averaged over the classes."""
+        return sum(float(c.iou_mean[c.best_level - 1]) for c in self.curves) / len(self.curves)
+
+    @property
+    def quality(self) -> float:
+        """What the best checkpoint has most of: a model that decides is judged by its decisions, others by their masks."""
+        masks = self.iou + self.iou_mean
+        return masks if self.image_ap is None else self.image_ap + 1e-3 * masks
+
+
+def judge(pairs: list[tuple[U8, U8]], score: Callable[[U8], Scored], classes: int) -> Judgement:
+    """Score every validation image once and read off masks and decisions."""
+    decisions: list[int] = []
+
+    def keep(image: U8) -> U8:
+        scored = score(image)
+        if scored.decision is not None:
+            decisions.append(scored.decision)
+        return scored.scores
+
+    curves = tuple(threshold_curves(pairs, keep, classes))
+    truths = np.array([bool(mask.any()) for _, mask in pairs])
+    if not decisions or truths.all() or not truths.any():
+        return Judgement(curves)
+    levels = np.array(decisions)
+    return Judgement(curves, average_precision(truths, levels / 255), best_decision_level(levels, truths))
+
+
+def best_decision_level(levels: npt.NDArray[np.int64], truths: npt.NDArray[np.bool_]) -> int:
+    """Return the uint8 threshold 1..255 with the best F1; the middle of the range where several are as good."""
+    said = levels[None, :] >= np.arange(1, 256)[:, None]
+    tp = (said & truths).sum(axis=1)
+    f1 = 2 * tp / (said.sum(axis=1) + truths.sum())
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    # Of one unbroken run of equally good thresholds the middle is the furthest from either kind.
+    run = best[: int(np.argmax(np.diff(best, append=best[-1] + 2) > 1)) + 1]
+    return int(run[len(run) // 2]) + 1

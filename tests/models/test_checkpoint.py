@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from jetspect.errors import InputError
-from jetspect.models.checkpoint import Checkpoint, load_file, load_weights
+from jetspect.models.checkpoint import Checkpoint
 from jetspect.models.unet import UNet
+from jetspect.models.weights import load_file, load_weights
 
 KWARGS = {"in_channels": 3, "classes": 1, "width": 4, "depth": 1}
 

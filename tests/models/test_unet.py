@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jetspect.errors import InputError
-from jetspect.models.unet import UNet
+from jetspect.models.unet import UNet, plain_unet
 
 
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
@@ -43,3 +43,10 @@ def test_a_strided_stem_makes_the_body_cheaper() -> None:
 def test_impossible_shapes_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(InputError, match="at least 1 and stem_stride 1, 2 or 4"):
         UNet(**wrong)
+
+
+def test_the_plain_unet_has_five_stages_from_64_to_1024_channels() -> None:
+    model = plain_unet()
+    stages = [block[0].weight.shape[0] for block in model.encoder]  # type: ignore[index]
+    assert stages == [64, 128, 256, 512, 1024]
+    assert sum(isinstance(m, torch.nn.ConvTranspose2d) for m in model.modules()) == 4

@@ -4,13 +4,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jetspect.errors import TrainingError
 from jetspect.evaluation.datasets.base import Sample
 from jetspect.training.config import AugmentSettings, CropSettings
-from jetspect.training.sampling import CropSampler, to_channels
+from jetspect.training.images import load_images
+from jetspect.training.sampling import CropSampler, WholeSampler, resize_pair
 
 U8 = npt.NDArray[np.uint8]
 PLAIN = AugmentSettings(rotate_deg=0, scale=0, stretch=0, gamma=0, contrast=0, brightness=0, tint=0, blur_px=0, noise=0)
+STILL = PLAIN.model_copy(update={"flip_x": False, "flip_y": False})
 
 
 class Images:
@@ -36,7 +37,7 @@ def spot(y: int, x: int) -> U8:
 
 def sampler(masks: list[U8 | None], share: float, *, steps: int = 40, seed: int = 0) -> CropSampler:
     crops = CropSettings(size_wh=(64, 64), batch=4, defect_share=share)
-    return CropSampler(Images(masks), crops, PLAIN, channels=3, steps=steps, seed=seed)
+    return CropSampler(load_images(Images(masks), channels=3), crops, PLAIN, steps=steps, seed=seed)
 
 
 CLEAN = np.zeros((400, 600), np.uint8)
@@ -46,14 +47,14 @@ MASKS: list[U8 | None] = [spot(40, 60), spot(370, 580), CLEAN, CLEAN, CLEAN]
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_share_of_crops_on_defects_is_the_one_asked_for(share: float) -> None:
     batches = sampler(MASKS, share)
-    hits = [bool(mask.any()) for step in range(40) for mask in batches[step][1]]
+    hits = [bool(mask.any()) for step in range(40) for mask in batches[step].masks]
     # A background crop meets one of these small spots by chance in about one case of a hundred.
     assert np.mean(hits) == pytest.approx(share, abs=0.12)
 
 
 def test_every_image_is_drawn_from() -> None:
     batches = sampler(MASKS, 0.5)
-    seen = {int(image[32, 32, 0]) for step in range(40) for image in batches[step][0]}
+    seen = {int(image[32, 32, 0]) for step in range(40) for image in batches[step].images}
     assert seen == {10, 11, 12, 13, 14}
 
 
@@ -61,9 +62,10 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
     one, two, other = sampler(MASKS, 0.5), sampler(MASKS, 0.5), sampler(MASKS, 0.5, seed=1)
     one[0], one[1]  # drawing earlier batches must not matter
     for a, b in zip(one[7], two[7], strict=True):
-        assert a.dtype == np.uint8 and np.array_equal(a, b)
-    assert one[7][0].shape == (4, 64, 64, 3) and one[7][1].shape == (4, 64, 64)
-    assert not np.array_equal(one[7][0], other[7][0])
+        assert np.array_equal(a, b)
+    assert one[7].images.shape == (4, 64, 64, 3) and one[7].masks.shape == (4, 64, 64)
+    assert one[7].images.dtype == one[7].masks.dtype == np.uint8
+    assert not np.array_equal(one[7].images, other[7].images)
 
 
 def test_an_image_smaller_than_the_crop_is_filled_by_reflection() -> None:
@@ -74,24 +76,64 @@ def test_an_image_smaller_than_the_crop_is_filled_by_reflection() -> None:
             return Sample("0", np.full((40, 30), 77, np.uint8), mask, "0")
 
     crops = CropSettings(size_wh=(64, 64), batch=2)
-    images, _ = CropSampler(Small([None]), crops, PLAIN, channels=3, steps=1, seed=0)[0]
+    images = CropSampler(load_images(Small([None]), channels=3), crops, PLAIN, steps=1, seed=0)[0].images
     assert images.shape == (2, 64, 64, 3) and np.all(np.abs(images.astype(int) - 77) <= 1)
 
 
-def test_images_without_label_are_left_out_and_nothing_to_learn_is_an_error() -> None:
-    assert len(sampler([None, spot(5, 5)], 1.0)) == 40
-    with pytest.raises(TrainingError, match="no labelled image"):
-        sampler([None], 0.5)
-    with pytest.raises(TrainingError, match="no image with a defect"):
-        sampler([CLEAN], 0.5)
+def test_larger_images_give_more_background() -> None:
+    class Sizes(Images):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            assert sample.mask is not None
+            cut = 40 if index else 400  # a tenth of the height, a tenth of the area
+            return Sample(sample.sample_id, sample.image[:cut], sample.mask[:cut], sample.group)
+
+    crops = CropSettings(size_wh=(64, 64), batch=8, defect_share=0.0)
+    batches = CropSampler(load_images(Sizes([CLEAN, spot(4, 4)]), channels=3), crops, PLAIN, steps=60, seed=0)
+    large = np.mean([image[32, 32, 0] == 10 for step in range(60) for image in batches[step].images])
+    assert large == pytest.approx(10 / 11, abs=0.05)
 
 
-def test_statistics_are_those_of_the_images() -> None:
-    mean, std = sampler([spot(5, 5), CLEAN], 0.5).statistics()
-    assert mean == (10.5, 10.5, 10.5) and std == (1.0, 1.0, 1.0)  # flat images: the floor of std
+def test_a_defect_between_the_grid_points_is_found_too() -> None:
+    mask = np.zeros((400, 600), np.uint8)
+    mask[201, 301] = 1
+    batches = sampler([mask, CLEAN], 1.0)
+    assert all(batches[step].defective.all() for step in range(10))
 
 
-def test_channels_are_converted_both_ways() -> None:
-    grey, colour = np.full((4, 5), 9, np.uint8), np.full((4, 5, 3), 9, np.uint8)
-    assert to_channels(grey, 3).shape == (4, 5, 3) and to_channels(colour, 1).shape == (4, 5)
-    assert to_channels(grey, 1) is grey and to_channels(colour, 3) is colour
+def whole(masks: list[U8 | None], batch: int = 2, **changes: object) -> WholeSampler:
+    crops = CropSettings(size_wh=(96, 64), batch=batch, whole=True)
+    return WholeSampler(load_images(Images(masks), channels=3, **changes), crops, STILL, steps=40, seed=0)  # type: ignore[arg-type]
+
+
+def test_whole_images_come_defective_and_clean_in_turn_each_once_before_any_again() -> None:
+    batches = whole([spot(40, 60), spot(370, 580), CLEAN, CLEAN, CLEAN])
+    greys = [int(image[5, 5, 0]) for step in range(6) for image in batches[step].images]
+    assert [g in (10, 11) for g in greys] == [True, False] * 6
+    assert sorted(greys[0:4:2]) == sorted(greys[4:8:2]) == [10, 11]
+    assert sorted(greys[1:7:2]) == sorted(greys[7:12:2]) == [12, 13, 14]
+    batch = batches[3]
+    assert batch.images.shape == (2, 64, 96, 3) and batch.masks.shape == (2, 64, 96)
+    assert batch.defective.tolist() == [True, False] == [bool(m.any()) for m in batch.masks]
+    assert batch.seen.tolist() == [True, True]
+
+
+def test_a_set_without_clean_images_is_drawn_from_all_the_same() -> None:
+    assert all(whole([spot(40, 60), spot(90, 60)])[step].defective.all() for step in range(4))
+
+
+def test_a_hair_line_survives_the_resizing() -> None:
+    mask = np.zeros((400, 600), np.uint8)
+    mask[200, 100:300] = 1
+    image, small = resize_pair(np.zeros((400, 600, 3), np.uint8), mask, (60, 40))
+    assert image.shape == (40, 60, 3) and small.shape == (40, 60)
+    assert small[20, 10:30].all() and small.sum() == 20
+
+
+def test_where_classes_meet_in_a_resized_pixel_the_larger_share_wins() -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:, 0], mask[:, 1:4] = 1, 2
+    _, small = resize_pair(np.zeros((8, 8), np.uint8), mask, (2, 2))
+    assert small.tolist() == [[2, 0], [2, 0]]
+    _, large = resize_pair(np.zeros((8, 8), np.uint8), mask, (16, 16))
+    assert large[:, :2].tolist() == [[1, 1]] * 16 and not large[:, 9:].any()

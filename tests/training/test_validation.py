@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-import torch
 
 from jetspect.evaluation.metrics import confusion
-from jetspect.models.unet import UNet
-from jetspect.training.validation import score_image, threshold_curves
+from jetspect.training.scorer import Scored
+from jetspect.training.validation import best_decision_level, judge, threshold_curves
 
 
 def test_curves_are_the_iou_at_every_threshold() -> None:
@@ -24,12 +24,32 @@ def test_curves_are_the_iou_at_every_threshold() -> None:
     assert (curves[0].iou + curves[0].iou_mean)[best - 1] == (curves[0].iou + curves[0].iou_mean).max()
 
 
-@pytest.mark.parametrize("size", [(64, 64), (50, 37), (16, 130)])
-def test_images_of_any_size_are_scored_whole(size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    model = UNet(width=4, depth=2, stem_stride=2, classes=2).eval()
-    mean, std = (torch.full((1, 3, 1, 1), v) for v in (128.0, 64.0))
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    scores = score_image(model, image, mean, std, bfloat16=False)
-    assert scores.shape == (2, *size) and scores.dtype == np.uint8 and scores.flags.c_contiguous
-    assert 0 < int(scores.min()) <= int(scores.max()) < 255
+def scored(image: npt.NDArray[np.uint8]) -> Scored:
+    return Scored(image[None], int(image.max()))
+
+
+def test_a_model_that_decides_is_judged_by_its_decisions() -> None:
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 60, (8, 8)).astype(np.uint8) for _ in range(6)]
+    masks = [np.zeros((8, 8), np.uint8) for _ in range(6)]
+    for n in range(3):
+        images[n][2:4, 2:4], masks[n][2:4, 2:4] = 200, 1
+    found = judge(list(zip(images, masks, strict=True)), scored, 1)
+    assert found.image_ap == 1.0 and found.iou == found.iou_mean == 1.0
+    assert found.decision_level is not None and 60 < found.decision_level <= 200
+    assert found.quality == pytest.approx(1.002)
+    masks[3][0, 0] = 1  # a defect that the decision misses
+    worse = judge(list(zip(images, masks, strict=True)), scored, 1)
+    assert worse.image_ap is not None and worse.image_ap < 1.0 and worse.quality < found.quality
+
+
+def test_without_images_of_both_kinds_there_is_no_decision_to_judge() -> None:
+    mask = np.ones((4, 4), np.uint8)
+    found = judge([(mask * 200, mask)], scored, 1)
+    assert found.image_ap is None and found.decision_level is None and found.quality == found.iou + found.iou_mean
+
+
+def test_the_decision_level_is_the_middle_of_the_best_run() -> None:
+    levels = np.array([10, 20, 100, 201])
+    assert best_decision_level(levels, np.array([False, False, True, True])) == 61
+    assert best_decision_level(levels, np.array([False, False, False, True])) == 151
