@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from jetspect import __version__
-from jetspect.cli import bundle, demo, evaluate, export, inspect, run, subscribe, train
+from jetspect.cli import bundle, demo, evaluate, export, inspect, run, study, subscribe, train
 from jetspect.cli.output import fail
 from jetspect.errors import JetspectError
 
@@ -31,6 +31,7 @@ app.command()(run.run)
 app.command()(subscribe.subscribe)
 app.command()(demo.demo)
 app.command()(train.train)
+app.command()(study.study)
 app.command()(export.export)
 app.command()(evaluate.evaluate)
 

@@ -1,0 +1,109 @@
+"""Every system of the papers, small: trained for a few steps, exported to a bundle, and run in a station."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from jetspect.calibration import prepare
+from jetspect.calibration.prepare import ExportOptions, export_checkpoint
+from jetspect.runtime.assembly import build_station
+from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.config import StationConfig
+from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.settings import load_settings, parse_settings
+from jetspect.training.config import TrainConfig
+from jetspect.training.loop import Trainer
+from jetspect.training.refine import refine
+
+CONFIGS = Path(__file__).resolve().parents[1] / "training" / "configs"
+SMALL_ENCODER = {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain-unet": ("sink-unet.toml", {"width": 4}),
+    "res50-unet": ("sink-unet.toml", SMALL_ENCODER),
+    "effunet-b0": ("sink-unet.toml", SMALL_ENCODER),
+    "effunet-b3": ("sink-unet.toml", SMALL_ENCODER),
+    "effunet-b7": ("sink-unet.toml", SMALL_ENCODER),
+    "partsnet": ("partsnet.toml", {"widths": [6, 8]}),
+}
+"""Model -> its training file, and what makes it small."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dark spots on bright noise, and images without any."""
+    root = tmp_path_factory.mktemp("spots") / "set"
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for n in range(count):
+            mask = np.zeros((256, 256), np.uint8)
+            for _ in range(4 if n % 2 else 0):
+                centre = int(rng.integers(20, 236)), int(rng.integers(20, 236))
+                cv2.circle(mask, centre, int(rng.integers(9, 16)), 255, -1)
+            image = rng.integers(150, 220, (256, 256, 3), dtype=np.uint8)
+            image[mask > 0] //= 4
+            cv2.imwrite(str(root / split / "images" / f"{n}.png"), image)
+            cv2.imwrite(str(root / split / "masks" / f"{n}.png"), mask)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(prepare, "GOLDEN_PX", 128)
+    monkeypatch.setattr(prepare, "TEXTURE_PX", 384)
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+def shrunk(name: str, data: Path) -> TrainConfig:
+    """Return the shipped training file with the same parts, phases and losses, and a few steps of each."""
+    file, kwargs = SMALL[name]
+    shipped = load_settings(CONFIGS / file, TrainConfig).model_dump()
+    shipped["data"] = {"dataset": "folder", "path": str(data)}
+    shipped["model"] |= {"name": name, "kwargs": kwargs}
+    shipped["crops"] |= {"size_wh": [96, 96], "batch": 4}
+    shipped["schedule"] |= {"steps": 30, "epochs": None, "validate_every": 15, "save_every": 30, "learning_rate": 3e-3}
+    for phase in shipped["phases"]:
+        phase |= {"steps": 30, "epochs": None}
+    return parse_settings({**shipped, "threads": 1}, TrainConfig, where=file)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_a_system_goes_from_training_to_published_results(name: str, data: Path, tmp_path: Path) -> None:
+    trainer = Trainer(shrunk(name, data), tmp_path / "run", progress=lambda *_: None)
+    best = trainer.run()
+    refine(best, trainer.validation, whole_wh=trainer.whole_wh)
+    options = ExportOptions(dataset="folder", data=data, split="val", name=name, version="1.0")
+    manifest = export_checkpoint(best, tmp_path / "bundle", options)
+    assert manifest.graphs["fp16"].parity.mask_iou >= 0.99
+    # Squeeze-and-excitation pools over the whole tile: only blending is honest there.
+    assert manifest.tiling.mode == ("blend" if name.startswith("effunet") else "exact")
+    assert Bundle.open(tmp_path / "bundle").manifest == manifest
+
+    station = parse_settings(
+        {
+            "station": {"site": "s", "area": "a", "line": "l", "unit": "u"},
+            "bundle": {"path": str(tmp_path / "bundle")},
+            "source": {"kind": "folder", "path": str(data / "val" / "images")},
+            "outbox": {"path": str(tmp_path / "outbox.sqlite")},
+        },
+        StationConfig,
+        where="test",
+    )
+    with build_station(station) as running:
+        assert running.run() == 4
+    with Outbox(tmp_path / "outbox.sqlite") as outbox:
+        results = [json.loads(row.payload) for row in outbox.pending(limit=10)]
+    assert [r["verdict"] in ("OK", "NOK") for r in results] == [True] * 4
+    assert {r["model"]["name"] for r in results} == {name}
