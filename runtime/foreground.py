@@ -105,7 +105,7 @@ class ForegroundFinder:
         reach = -(-margin // spec.scale)
         self._kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8) if reach else None
         self.min_foreground = spec.min_foreground if settings.min_foreground is None else settings.min_foreground
-        self._input = np.empty(0, np.uint8)
+        self._input = np.empty((0, 0, 0, 0), np.uint8)
 
     def find(self, image: U8) -> ForegroundMask:
         """Run stage one on a frame, uint8 H x W x 3 (BGR) or H x W.
@@ -143,7 +143,9 @@ def open_finder(manifest: Manifest, engine: Engine, settings: ForegroundSettings
     spec = manifest.foreground
     if spec is None:
         if settings != ForegroundSettings():
-            raise InputError(f"bundle {manifest.name} has one stage; remove the foreground settings or use another bundle")
+            raise InputError(
+                f"bundle {manifest.name} has one stage; remove the foreground settings or use another bundle"
+            )
         return None
     if not settings.enabled:
         return None
