@@ -55,6 +55,13 @@ class ForegroundMask:
     scale: int
     frame_hw: tuple[int, int]
 
+    def covers(self, place: tuple[slice, slice]) -> bool:
+        """Whether a whole rectangle of the frame lies on the grown part."""
+        (top, bottom), (left, right) = (
+            blocks_of(s, self.scale, n) for s, n in zip(place, self.grown.shape, strict=True)
+        )
+        return bool(self.grown[top:bottom, left:right].all())
+
     def cut(self, place: tuple[slice, slice]) -> U8:
         """Return the grown mask of a rectangle of the frame at full resolution, uint8 of 0 and 255."""
         rows, columns = place

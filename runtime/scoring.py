@@ -171,7 +171,7 @@ class _Exact:
 
     def scatter(self, scores: U8, tile: Tile) -> None:
         rows, columns = tile.core
-        part = None if self._mask is None else self._mask.cut(tile.core)
+        part = None if self._mask is None or self._mask.covers(tile.core) else self._mask.cut(tile.core)
         for k, low in enumerate(self._low):
             core = scores[k][tile.crop]
             if self._region is not None:
