@@ -17,6 +17,7 @@ COLOURS = {
     "postprocess": "#009e73",
     "checks": "#cc79a7",
     "verdict": "#d55e00",
+    "foreground": "#f0e442",
 }
 
 

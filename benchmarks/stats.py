@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STAGES = ("checks", "gather", "engine", "scatter", "postprocess", "verdict", "total")
+STAGES = ("checks", "foreground", "gather", "engine", "scatter", "postprocess", "verdict", "total")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ def stages(timings: Sequence[dict[str, float]]) -> list[Stage]:
     total = sum(t["total"] for t in timings)
     rows = []
     for name in STAGES:
-        values = [t[name] for t in timings]
+        values = [t.get(name, 0.0) for t in timings]
+        if name == "foreground" and not any(values):
+            continue  # a model of one stage
         p50, p95, p99 = (float(v) for v in np.percentile(values, (50, 95, 99)))
         rows.append(Stage(name, p50, p95, p99, sum(values) / total if total else 0.0))
     return rows

@@ -15,6 +15,13 @@ from pydantic import ValidationError
 
 from jetspect.calibration.crops import select_crops
 from jetspect.calibration.expressive import rendered_tiles
+from jetspect.calibration.foreground import (
+    ForegroundOptions,
+    describe_data,
+    describe_model,
+    foreground_job,
+    measure_foreground,
+)
 from jetspect.errors import InputError
 from jetspect.evaluation.datasets import DataSet, open_dataset
 from jetspect.evaluation.evaluate import evaluate
@@ -84,6 +91,7 @@ class ExportOptions:
     tile_px: int | None = None
     golden_from: Literal["data", "rendered"] = "data"
     bare: BareWeights | None = None
+    foreground: ForegroundOptions | None = None
     command: str = ""
 
 
@@ -111,7 +119,6 @@ def export_checkpoint(
     def measure(bundle: Bundle) -> dict[str, float]:
         return measure_accuracy(bundle, data)
 
-    arguments = ", ".join(f"{k}={v}" for k, v in sorted(checkpoint.kwargs.items()))
     job = ExportJob(
         model=model,
         name=options.name,
@@ -122,7 +129,7 @@ def export_checkpoint(
         tiles=crops.tiles,
         texture=mosaic(data, checkpoint.channels),
         provenance=Provenance(
-            model=f"{checkpoint.model}({arguments})",
+            model=describe_model(checkpoint),
             checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             command=options.command,
             data=describe_data(checkpoint, data, options.split),
@@ -137,6 +144,13 @@ def export_checkpoint(
     if options.golden_from == "rendered":
         tiles = rendered_tiles(torch_score(job), GOLDEN, GOLDEN_PX, checkpoint.channels)
         job = replace(job, golden_tiles=tiles)
+    if options.foreground is not None:
+        first = foreground_job(options.foreground, data, rendered=options.golden_from == "rendered")
+
+        def measure_first(bundle: Bundle) -> dict[str, float]:
+            return measure_foreground(bundle, data)
+
+        job = replace(job, foreground=first, measure_foreground=measure_first)
     return export_bundle(job, out, force=force, report=report)
 
 
@@ -187,9 +201,3 @@ def mosaic(data: DataSet, channels: int, edge: int = TEXTURE_PX) -> U8:
         if y >= edge:
             break
     return canvas
-
-
-def describe_data(checkpoint: Checkpoint, data: DataSet, split: str) -> str:
-    trained = checkpoint.info.get("train_images")
-    learned = f"trained on {trained} images of {checkpoint.info.get('dataset')} (train); " if trained else ""
-    return f"{learned}tiles and accuracy from {len(data)} images of {data.name} ({split})"

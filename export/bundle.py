@@ -23,12 +23,13 @@ from jetspect.errors import ExportError
 from jetspect.export.card import model_card
 from jetspect.export.geometry import Score, accepted_stride, tiling_contract
 from jetspect.export.graph import TileGraph, float_twin, fold_batch_norm, to_onnx
-from jetspect.export.job import ExportJob, check_job
+from jetspect.export.job import ExportJob, ForegroundJob, check_job
 from jetspect.export.parity import float_scorer, measure_parity, require_parity
 from jetspect.export.writer import pack, refuse_to_lose, write_bundle
 from jetspect.runtime.bundle import MANIFEST, Bundle
 from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from jetspect.runtime.manifest import (
+    ForegroundSpec,
     GoldenSpec,
     GoldenTolerance,
     GraphSpec,
@@ -40,7 +41,7 @@ from jetspect.runtime.manifest import (
     TilingContract,
 )
 
-__all__ = ["ExportJob", "export_bundle", "manifest_json"]
+__all__ = ["ExportJob", "ForegroundJob", "export_bundle", "manifest_json"]
 U8 = npt.NDArray[np.uint8]
 # Levels of 255 that a correct engine may be off: FP32 by rounding at the edge of a level, FP16 by its arithmetic.
 TOLERANCES: dict[Precision, GoldenTolerance] = {
@@ -71,6 +72,35 @@ def export_bundle(job: ExportJob, out: Path, *, force: bool = False, report: Rep
     """
     refuse_to_lose(out, force=force)
     check_job(job)
+    stride, exported = _prove(job, report)
+    report("measuring stride and halo")
+    contract = tiling_contract(exported["fp32"].score, job.texture, stride, tile_px=job.tile_px)
+    files = {f"model.{precision}.onnx": graph.data for precision, graph in exported.items()}
+    golden = {"tiles": job.golden_set, "scores": _golden_scores(job, exported["fp32"].data)}
+    manifest = _manifest(job, contract, exported)
+    if job.foreground is not None:
+        first = job.foreground.job
+        first_stride, graphs = _prove(first, lambda what: report(f"stage one: {what}"))
+        files |= {f"foreground.{precision}.onnx": graph.data for precision, graph in graphs.items()}
+        golden |= {
+            "foreground_tiles": first.golden_set,
+            "foreground_scores": _golden_scores(first, graphs["fp32"].data),
+        }
+        manifest = manifest.model_copy(update={"foreground": _foreground(job.foreground, first_stride, graphs)})
+    files["golden.npz"] = pack(**golden)
+    if job.measure is not None or job.measure_foreground is not None:
+        report("measuring accuracy")
+        manifest = _with_accuracy(job, manifest, Bundle(out, {**files, MANIFEST: b""}, manifest, signature="draft"))
+    files[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
+    files["MODEL_CARD.md"] = model_card(manifest, job.notes).encode()
+    files["report.json"] = _report(job, stride, exported)
+    report("writing and verifying")
+    write_bundle(files, out, force=force)
+    return manifest
+
+
+def _prove(job: ExportJob, report: Report) -> tuple[int, dict[Precision, _Graph]]:
+    """Return the stride that a stage accepts and its graphs, each proven against the model."""
     report("checking the model")
     reference = torch_score(job)
     stride = accepted_stride(reference, job.channels)
@@ -80,22 +110,7 @@ def export_bundle(job: ExportJob, out: Path, *, force: bool = False, report: Rep
     for precision in PRECISIONS:
         report(f"exporting {precision}")
         exported[precision] = _export(job, folded, reference, precision, stride)
-    report("measuring stride and halo")
-    contract = tiling_contract(exported["fp32"].score, job.texture, stride, tile_px=job.tile_px)
-    files = {f"model.{precision}.onnx": graph.data for precision, graph in exported.items()}
-    files["golden.npz"] = pack(tiles=job.golden_set, scores=_golden_scores(job, files["model.fp32.onnx"]))
-    manifest = _manifest(job, contract, exported)
-    if job.measure is not None:
-        report("measuring accuracy")
-        draft = Bundle(out, {**files, MANIFEST: b""}, manifest, signature="draft")
-        fp32 = manifest.graphs["fp32"].model_copy(update={"accuracy": job.measure(draft)})
-        manifest = manifest.model_copy(update={"graphs": {**manifest.graphs, "fp32": fp32}})
-    files[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
-    files["MODEL_CARD.md"] = model_card(manifest, job.notes).encode()
-    files["report.json"] = _report(job, stride, exported)
-    report("writing and verifying")
-    write_bundle(files, out, force=force)
-    return manifest
+    return stride, exported
 
 
 def _export(job: ExportJob, model: nn.Module, reference: Score, precision: Precision, stride: int) -> _Graph:
@@ -166,27 +181,65 @@ def _manifest(job: ExportJob, contract: TilingContract, exported: dict[Precision
         created=_now(),
         description=job.description,
         provenance=job.provenance.model_copy(update={"tools": _tools()}),
-        input=InputContract(
-            channels=3 if job.channels == 3 else 1,
-            colour_order="BGR" if job.channels == 3 else "GREY",
-            mean=job.mean,
-            std=job.std,
-        ),
+        input=_input(job),
         tiling=contract,
         output=OutputContract(
             activation=job.activation, classes=job.classes, open_px=job.open_px, close_px=job.close_px
         ),
-        graphs={
-            precision: GraphSpec(
-                file=f"model.{precision}.onnx",
-                sha256=hashlib.sha256(graph.data).hexdigest(),
-                parity=graph.parity,
-                tolerance=TOLERANCES[precision],
-            )
-            for precision, graph in exported.items()
-        },
+        graphs=_graphs("model", exported),
         golden=GoldenSpec(file="golden.npz", tiles=len(job.golden_set), tile_px=job.golden_set.shape[1]),
     )
+
+
+def _foreground(job: ForegroundJob, stride: int, exported: dict[Precision, _Graph]) -> ForegroundSpec:
+    first = job.job
+    return ForegroundSpec(
+        provenance=first.provenance,
+        input=_input(first),
+        scale=job.scale,
+        stride_px=stride,
+        threshold=first.classes[0].threshold,
+        margin_px=job.margin_px,
+        min_foreground=job.min_foreground,
+        graphs=_graphs("foreground", exported),
+        golden=GoldenSpec(file="golden.npz", tiles=len(first.golden_set), tile_px=first.golden_set.shape[1]),
+    )
+
+
+def _input(job: ExportJob) -> InputContract:
+    return InputContract(
+        channels=3 if job.channels == 3 else 1,
+        colour_order="BGR" if job.channels == 3 else "GREY",
+        mean=job.mean,
+        std=job.std,
+    )
+
+
+def _graphs(stem: str, exported: dict[Precision, _Graph]) -> dict[Precision, GraphSpec]:
+    return {
+        precision: GraphSpec(
+            file=f"{stem}.{precision}.onnx",
+            sha256=hashlib.sha256(graph.data).hexdigest(),
+            parity=graph.parity,
+            tolerance=TOLERANCES[precision],
+        )
+        for precision, graph in exported.items()
+    }
+
+
+def _with_accuracy(job: ExportJob, manifest: Manifest, draft: Bundle) -> Manifest:
+    """Return the manifest with what the FP32 graphs reach on labelled images, both stages together."""
+    changes: dict[str, object] = {}
+    if job.measure is not None:
+        changes["graphs"] = _noted(manifest.graphs, job.measure(draft))
+    if job.measure_foreground is not None and manifest.foreground is not None:
+        graphs = _noted(manifest.foreground.graphs, job.measure_foreground(draft))
+        changes["foreground"] = manifest.foreground.model_copy(update={"graphs": graphs})
+    return manifest.model_copy(update=changes)
+
+
+def _noted(graphs: dict[Precision, GraphSpec], accuracy: dict[str, float]) -> dict[Precision, GraphSpec]:
+    return {**graphs, "fp32": graphs["fp32"].model_copy(update={"accuracy": accuracy})}
 
 
 def _report(job: ExportJob, stride: int, exported: dict[Precision, _Graph]) -> bytes:

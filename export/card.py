@@ -21,6 +21,10 @@ def model_card(manifest: Manifest, notes: str = "") -> str:
         lines += [f"| {name} | {value:.4g} |" for name, value in accuracy.items()]
     lines += ["", "| graph | largest difference of probability to PyTorch | IoU of the masks |", "|---|---|---|"]
     lines += [f"| {name} | {g.parity.max_abs:.2g} | {g.parity.mask_iou:.4f} |" for name, g in manifest.graphs.items()]
+    if (first := manifest.foreground) is not None:
+        lines += [
+            f"| stage one, {n} | {g.parity.max_abs:.2g} | {g.parity.mask_iou:.4f} |" for n, g in first.graphs.items()
+        ]
     exact = f"exact with a halo of {tiling.halo_px} px (measured error {tiling.halo_error:.1e})"
     lines += [
         "",
@@ -28,9 +32,24 @@ def model_card(manifest: Manifest, notes: str = "") -> str:
         f"- Data: {source.data or 'not stated'}",
         f"- Tiling: {exact if tiling.mode == 'exact' else 'blended with Hann weights; no halo makes it exact'}, "
         f"stride {tiling.stride_px} px, tiles of {tiling.tile_px} px",
+        *_stage_one(manifest),
         f"- Checkpoint sha256: {source.checkpoint_sha256 or 'none'}",
         f"- Made by: `{source.command or 'not stated'}`",
         f"- With: {', '.join(f'{k} {v}' for k, v in source.tools.items())}",
         "",
     ]
     return "\n".join(lines)
+
+
+def _stage_one(manifest: Manifest) -> list[str]:
+    first = manifest.foreground
+    if first is None:
+        return []
+    told = ", ".join(f"{name} {value:.4g}" for name, value in first.graphs["fp32"].accuracy.items())
+    return [
+        f"- Stage one: {first.provenance.model}, sees the frame shrunk {first.scale} times, takes pixels at or above "
+        f"{first.threshold:.3f} as part and grows them by {first.margin_px} px; stage two looks nowhere else",
+        f"- Stage one on validation images: {told or 'not measured'}",
+        f"- Stage one's data: {first.provenance.data or 'not stated'}",
+        f"- Stage one's checkpoint sha256: {first.provenance.checkpoint_sha256 or 'none'}",
+    ]

@@ -22,6 +22,23 @@ Measure = Callable[[Bundle], dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
+class ForegroundJob:
+    """Stage one of a two-stage bundle; see :class:`~jetspect.runtime.manifest.ForegroundSpec` for the numbers.
+
+    Attributes
+    ----------
+    job
+        Its model and tiles (square pieces of shrunken frames), with one class whose threshold is the part's. Its name,
+        texture and tiling are not used: stage one always sees the whole frame.
+    """
+
+    job: ExportJob
+    scale: int
+    margin_px: int
+    min_foreground: float
+
+
+@dataclass(frozen=True, eq=False)
 class ExportJob:
     """What becomes a bundle.
 
@@ -39,8 +56,12 @@ class ExportJob:
         Per channel, on the 0-255 scale.
     measure
         Judges the finished graphs (FP32) on labelled images; its numbers go into the manifest.
+    measure_foreground
+        The same for stage one.
     tile_origins
         Where each tile comes from, for the report.
+    foreground
+        Stage one, for a bundle of two stages.
     """
 
     model: nn.Module
@@ -62,6 +83,8 @@ class ExportJob:
     notes: str = ""
     measure: Measure | None = None
     tile_origins: tuple[str, ...] = ()
+    foreground: ForegroundJob | None = None
+    measure_foreground: Measure | None = None
 
     @property
     def golden_set(self) -> U8:
@@ -94,6 +117,15 @@ def check_job(job: ExportJob) -> None:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ExportError(f"{name} holds NaN or infinity; the training diverged, export an earlier checkpoint")
     _check_identity(job)
+    if job.foreground is not None:
+        first = job.foreground.job
+        if len(first.classes) != 1:
+            names = ", ".join(c.name for c in first.classes)
+            raise ExportError(f"stage one has one class, the part; its checkpoint has {names}: give another one")
+        try:
+            check_job(first)
+        except ExportError as error:
+            raise ExportError(f"stage one: {error}") from error
 
 
 def _check_identity(job: ExportJob) -> None:

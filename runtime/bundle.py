@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from jetspect.errors import BundleError, BundleIntegrityError, BundleVersionError, SignatureError
 from jetspect.runtime.bundle_files import MANIFEST, SIGNATURE, SUMS, check_sums, read_files
-from jetspect.runtime.manifest import SCHEMA_VERSION, Manifest, Precision
+from jetspect.runtime.manifest import SCHEMA_VERSION, ForegroundSpec, GoldenSpec, GraphSpec, Manifest, Precision
 from jetspect.runtime.onnx_scan import OnnxInfo, scan_onnx
 from jetspect.runtime.signing import SIGNATURE_BYTES, check_signature
 
@@ -98,6 +98,13 @@ class Bundle:
             raise BundleError(f"{self.path} has no {precision} graph, it has {', '.join(graphs)}; choose one of these")
         return self._files[graphs[precision].file]
 
+    def foreground_graph(self, precision: Precision) -> bytes:
+        """Return the verified bytes of stage one's graph; BundleError where there is no stage one or no such graph."""
+        spec = self._foreground()
+        if precision not in spec.graphs:
+            raise BundleError(f"{self.path} has no {precision} graph of stage one, it has {', '.join(spec.graphs)}")
+        return self._files[spec.graphs[precision].file]
+
     def golden(self) -> GoldenTiles:
         """Return the golden tiles.
 
@@ -106,19 +113,31 @@ class Bundle:
         BundleError
             They cannot be read, or their shapes contradict the manifest.
         """
-        golden, classes = self.manifest.golden, len(self.manifest.output.classes)
+        manifest = self.manifest
+        return self._golden(manifest.golden, manifest.input.channels, len(manifest.output.classes))
+
+    def foreground_golden(self) -> GoldenTiles:
+        """Return the golden tiles of stage one, pieces of shrunken frames; errors as :meth:`golden`."""
+        spec = self._foreground()
+        return self._golden(spec.golden, spec.input.channels, 1, "foreground_")
+
+    def _foreground(self) -> ForegroundSpec:
+        if self.manifest.foreground is None:
+            raise BundleError(f"{self.path} has one stage only: its manifest has no foreground")
+        return self.manifest.foreground
+
+    def _golden(self, golden: GoldenSpec, channels: int, classes: int, prefix: str = "") -> GoldenTiles:
         area = golden.tiles * golden.tile_px**2
-        if area * (self.manifest.input.channels + classes) > _MAX_GOLDEN_BYTES:
+        if area * (channels + classes) > _MAX_GOLDEN_BYTES:
             raise BundleError(
                 f"{self.path}: golden tiles of more than {_MAX_GOLDEN_BYTES // 1024**2} MiB; export again"
             )
         edge = golden.tile_px
-        tiles = self._array("tiles", (golden.tiles, edge, edge, self.manifest.input.channels))
-        return GoldenTiles(tiles, self._array("scores", (golden.tiles, classes, edge, edge)))
+        tiles = self._array(golden.file, f"{prefix}tiles", (golden.tiles, edge, edge, channels))
+        return GoldenTiles(tiles, self._array(golden.file, f"{prefix}scores", (golden.tiles, classes, edge, edge)))
 
-    def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    def _array(self, file: str, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         """Read one array of golden.npz; its header is judged before its data is unpacked."""
-        file = self.manifest.golden.file
         where = f"{self.path}: {file}"
         try:
             with zipfile.ZipFile(io.BytesIO(self._files[file])) as archive, archive.open(f"{name}.npy") as stream:
@@ -171,26 +190,36 @@ def _parse_manifest(path: Path, data: bytes) -> Manifest:
 
 
 def _check_graphs(path: Path, files: Mapping[str, bytes], manifest: Manifest) -> None:
-    if manifest.golden.file not in files:
-        raise BundleError(f"{path}: the manifest names {manifest.golden.file}, which is not in the bundle")
-    for precision, spec in manifest.graphs.items():
-        if spec.file not in files:
-            raise BundleError(f"{path}: the manifest names {spec.file} ({precision}), which is not in the bundle")
-        if hashlib.sha256(files[spec.file]).hexdigest() != spec.sha256:
-            raise BundleIntegrityError(f"{path}: {spec.file} is not the {precision} graph that the manifest names")
-        try:
-            info = scan_onnx(files[spec.file])
-        except BundleError as error:
-            raise BundleError(f"{path}: {spec.file} {error}; export again") from error
-        _check_signature_of_graph(f"{path}: {spec.file}", info, manifest)
+    stages = [("", manifest.graphs, manifest.golden, manifest.input.channels, len(manifest.output.classes))]
+    if (first := manifest.foreground) is not None:
+        stages.append(("foreground ", first.graphs, first.golden, first.input.channels, 1))
+    for stage, graphs, golden, channels, classes in stages:
+        if golden.file not in files:
+            raise BundleError(f"{path}: the manifest names {golden.file}, which is not in the bundle")
+        for precision, spec in graphs.items():
+            _check_graph(path, files, spec, f"{stage}{precision}", channels, classes)
 
 
-def _check_signature_of_graph(where: str, info: OnnxInfo, manifest: Manifest) -> None:
+def _check_graph(
+    path: Path, files: Mapping[str, bytes], spec: GraphSpec, what: str, channels: int, classes: int
+) -> None:
+    if spec.file not in files:
+        raise BundleError(f"{path}: the manifest names {spec.file} ({what}), which is not in the bundle")
+    if hashlib.sha256(files[spec.file]).hexdigest() != spec.sha256:
+        raise BundleIntegrityError(f"{path}: {spec.file} is not the {what} graph that the manifest names")
+    try:
+        info = scan_onnx(files[spec.file])
+    except BundleError as error:
+        raise BundleError(f"{path}: {spec.file} {error}; export again") from error
+    where = f"{path}: {spec.file}"
     if info.external:
         raise BundleIntegrityError(f"{where} keeps data of {info.external[0]} in another file; export it as one file")
     if info.foreign:
         raise BundleError(f"{where} uses {info.foreign[0]}; graphs use standard ONNX operators only: export it again")
-    channels, classes = manifest.input.channels, len(manifest.output.classes)
+    _check_signature_of_graph(where, info, channels, classes)
+
+
+def _check_signature_of_graph(where: str, info: OnnxInfo, channels: int, classes: int) -> None:
     for values, kind, axis, size in ((info.inputs, "takes", 3, channels), (info.outputs, "returns", 1, classes)):
         got = ", ".join(map(str, values)) or "nothing"
         value = values[0] if len(values) == 1 else None

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jetspect.errors import InputError
 from jetspect.runtime.checks import CheckSettings
+from jetspect.runtime.foreground import ForegroundSettings
 from jetspect.runtime.inspector import InspectorSettings
 from jetspect.runtime.manifest import Precision
 from jetspect.runtime.publishing.broker import BrokerSettings
@@ -94,6 +95,7 @@ class StationConfig(Settings):
     tiling: TilingSettings = Field(default_factory=TilingSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
     verdict: VerdictRules = Field(default_factory=VerdictRules)
+    foreground: ForegroundSettings = Field(default_factory=ForegroundSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
     outbox: OutboxSettings = Field(default_factory=OutboxSettings)
     broker: BrokerSettings | None = Field(None, description="Without it results only wait in the outbox")
@@ -113,6 +115,7 @@ class StationConfig(Settings):
             tiling=self.tiling,
             checks=self.checks,
             verdict=self.verdict,
+            foreground=self.foreground,
             pixel_pitch_mm=self.optics.pixel_pitch_mm,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jetspect.errors import EngineError, GoldenMismatchError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines.base import Engine
-from jetspect.runtime.manifest import Precision, TilingContract
+from jetspect.runtime.manifest import GoldenTolerance, Precision, TilingContract
 from jetspect.runtime.tiling import plan_tiles
 
 U8 = npt.NDArray[np.uint8]
@@ -19,14 +19,21 @@ U8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class GoldenReport:
-    """How far an engine's scores are from the golden ones, in steps of 1/255; means are per tile."""
+    """How far an engine's scores are from the golden ones, in steps of 1/255; means are per tile.
+
+    ``foreground`` is the report of stage one, where the bundle has two.
+    """
 
     tiles: int
     max_levels: int
     mean_levels: float
+    foreground: GoldenReport | None = None
 
     def __str__(self) -> str:
-        return f"{self.tiles} golden tiles reproduced within {self.max_levels} of 255 levels"
+        said = f"{self.tiles} golden tiles reproduced within {self.max_levels} of 255 levels"
+        if self.foreground is None:
+            return said
+        return f"{said}, stage one's {self.foreground.tiles} within {self.foreground.max_levels}"
 
 
 def check_golden(
@@ -48,13 +55,36 @@ def check_golden(
     EngineError
         The engine answers in another shape, or its tiles cannot be compared with the golden ones.
     """
-    golden = bundle.golden()
-    tolerance = bundle.manifest.graphs[precision].tolerance
-    edge = tile_px or bundle.manifest.golden.tile_px
+    golden, manifest = bundle.golden(), bundle.manifest
+    edge = tile_px or manifest.golden.tile_px
+    pairs = (
+        _answers(engine, tile, expected, manifest.tiling, edge, batch)
+        for tile, expected in zip(golden.tiles, golden.scores, strict=True)
+    )
+    return _judge(pairs, manifest.graphs[precision].tolerance, engine, f"golden tiles of {manifest.name}")
+
+
+def check_foreground(engine: Engine, bundle: Bundle, precision: Precision) -> GoldenReport:
+    """Run stage one's golden tiles, one by one; errors as :func:`check_golden`."""
+    golden, spec = bundle.foreground_golden(), bundle.manifest.foreground
+    if spec is None:
+        raise EngineError(f"{bundle.path} has no stage one to prove {engine.info} with")
+    pairs = (
+        ((scores, expected) for scores in _run(engine, tile, 1, 1))
+        for tile, expected in zip(golden.tiles, golden.scores, strict=True)
+    )
+    what = f"golden tiles of stage one of {bundle.manifest.name}"
+    return _judge(pairs, spec.graphs[precision].tolerance, engine, what)
+
+
+def _judge(
+    tiles: Iterable[Iterable[tuple[U8, U8]]], tolerance: GoldenTolerance, engine: Engine, what: str
+) -> GoldenReport:
+    """Compare the engine's scores with the golden ones, a tile's in one or several pieces."""
     largest, means = [], []
-    for tile, expected in zip(golden.tiles, golden.scores, strict=True):
+    for pieces in tiles:
         total = count = peak = 0
-        for got, wanted in _answers(engine, tile, expected, bundle.manifest.tiling, edge, batch):
+        for got, wanted in pieces:
             difference = np.abs(got.astype(np.int16) - wanted)
             peak = max(peak, int(difference.max()))
             total, count = total + int(difference.sum()), count + difference.size
@@ -64,7 +94,7 @@ def check_golden(
     if wrong:
         worst = max(wrong, key=lambda i: (largest[i], means[i]))
         raise GoldenMismatchError(
-            f"{engine.info} does not reproduce {len(wrong)} of {len(means)} golden tiles of {bundle.manifest.name}: "
+            f"{engine.info} does not reproduce {len(wrong)} of {len(means)} {what}: "
             f"tile {worst} is off by up to {largest[worst]} of 255 levels, mean {means[worst]:.3f}; allowed are "
             f"{tolerance.max_levels} and {tolerance.mean_levels:g}. It must not go live: rebuild the engine, or export "
             "the bundle again"

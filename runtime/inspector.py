@@ -13,6 +13,7 @@ from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.checks import CheckSettings, check_frame
 from jetspect.runtime.engines.base import Engine
+from jetspect.runtime.foreground import ForegroundMask, ForegroundSettings, open_finder
 from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import read_image
 from jetspect.runtime.postprocess.reference import Component, find_components, paint, to_defect
@@ -31,6 +32,7 @@ class InspectorSettings(Settings):
     tiling: TilingSettings = Field(default_factory=TilingSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
     verdict: VerdictRules = Field(default_factory=VerdictRules)
+    foreground: ForegroundSettings = Field(default_factory=ForegroundSettings)
     pixel_pitch_mm: float | None = Field(
         None, gt=0, description="Edge of one pixel on the part; None: areas in px only"
     )
@@ -56,6 +58,7 @@ class Inspector:
         pitch = self._settings.pixel_pitch_mm
         self._pixel_area = None if pitch is None else pitch * pitch
         self._mapper = ScoreMapper(bundle.manifest, engine, self._settings.tiling)
+        self._finder = open_finder(bundle.manifest, engine, self._settings.foreground)
         self._try_region()
         self.model = ModelIdentity(
             name=bundle.manifest.name,
@@ -75,7 +78,13 @@ class Inspector:
         if reasons:
             spent = (checked - start) / 1e6
             return self._unknown(frame, reasons, frame.size_wh, Timings(checks_ms=spent, total_ms=spent))
-        scores = self._mapper.score(frame.image)
+        mask = self.foreground(frame.image)
+        reasons = self._without_part(mask)
+        shown = perf_counter_ns()
+        if reasons:
+            until = Timings((checked - start) / 1e6, (shown - checked) / 1e6, total_ms=(shown - start) / 1e6)
+            return self._unknown(frame, reasons, frame.size_wh, until)
+        scores = self._mapper.score(frame.image, mask)
         scored = perf_counter_ns()
         components = self._components(scores)
         truncated = max(0, len(components) - self._settings.max_reported)
@@ -100,6 +109,7 @@ class Inspector:
             model=self.model,
             timings=Timings(
                 checks_ms=(checked - start) / 1e6,
+                foreground_ms=(shown - checked) / 1e6,
                 gather_ms=scores.gather_ms,
                 engine_ms=scores.engine_ms,
                 scatter_ms=scores.scatter_ms,
@@ -116,12 +126,16 @@ class Inspector:
 
     def segment(self, image: U8) -> U8:
         """Return the class mask of an image after post-processing: uint8 H x W, 0 background, k class k-1."""
-        scores = self._mapper.score(image)
+        scores = self._scores(image)
         return paint(self._components(scores), scores.grid.frame_hw)
 
     def score_map(self, image: U8) -> U8:
         """Return a copy of the stitched score map: uint8 K x H x W."""
-        return np.array(self._mapper.score(image).score_map)
+        return np.array(self._scores(image).score_map)
+
+    def foreground(self, image: U8) -> ForegroundMask | None:
+        """Return where stage one sees the part; None for a bundle of one stage, or where the station switched it off."""
+        return None if self._finder is None else self._finder.find(image)
 
     @property
     def tile_px(self) -> int:
@@ -137,6 +151,20 @@ class Inspector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _scores(self, image: U8) -> Scores:
+        return self._mapper.score(image, self.foreground(image))
+
+    def _without_part(self, mask: ForegroundMask | None) -> tuple[str, ...]:
+        """Say why a frame cannot be judged in which stage one sees too little of the part."""
+        if mask is None or self._finder is None:
+            return ()
+        share, least = self._mapper.share(mask), self._finder.min_foreground
+        where = "frame" if self._settings.tiling.whole_frame else "region"
+        if share >= least:
+            return ()
+        covers = f"foreground covers {100 * share:.1f} % of the {where}"
+        return (f"no part in view: {covers}, at least {100 * least:.2g} % is needed",)
 
     def _components(self, scores: Scores) -> list[Component]:
         return find_components(scores.score_map, self._manifest.output, hot=scores.hot, pixel_area_mm2=self._pixel_area)

@@ -135,6 +135,31 @@ class GoldenSpec(Part):
     tile_px: int = Field(ge=1)
 
 
+class ForegroundSpec(Part):
+    """Stage one of a two-stage model: a small network that finds the part, so that stage two looks at nothing else.
+
+    It sees the whole frame, shrunk ``scale`` times by area interpolation and padded by reflection to ``stride_px``.
+    """
+
+    provenance: Provenance
+    input: InputContract
+    scale: int = Field(ge=1, le=64, description="Edge of the square of frame pixels that becomes one pixel")
+    stride_px: int = Field(ge=1, description="Height and width that the graph takes are multiples of this")
+    threshold: Probability = Field(0.5, description="At or above this a pixel belongs to the part")
+    margin_px: int = Field(0, ge=0, le=4096, description="The part is grown by at least this, in frame pixels")
+    min_foreground: float = Field(
+        0.005, gt=0.0, le=1.0, description="Share of the region that must show the part; below: UNKNOWN"
+    )
+    graphs: dict[Precision, GraphSpec] = Field(min_length=1)
+    golden: GoldenSpec = Field(description="Arrays foreground_tiles and foreground_scores, K = 1")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ForegroundSpec:
+        if self.golden.tile_px % self.stride_px:
+            raise ValueError(f"golden.tile_px {self.golden.tile_px} must be a multiple of stride_px {self.stride_px}")
+        return self
+
+
 class Manifest(Part):
     """manifest.json of a bundle."""
 
@@ -149,11 +174,18 @@ class Manifest(Part):
     output: OutputContract
     graphs: dict[Precision, GraphSpec] = Field(min_length=1)
     golden: GoldenSpec
+    foreground: ForegroundSpec | None = Field(None, description="Stage one of a two-stage model")
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
-        if len(self.input.mean) != self.input.channels or len(self.input.std) != self.input.channels:
-            raise ValueError("input.mean and input.std need one value per channel")
+        for stage in (self, self.foreground) if self.foreground is not None else (self,):
+            if not len(stage.input.mean) == len(stage.input.std) == stage.input.channels:
+                raise ValueError("input.mean and input.std need one value per channel")
         if "fp32" not in self.graphs:
             raise ValueError("graphs needs fp32: it defines the golden answer")
+        if self.foreground is not None and set(self.foreground.graphs) != set(self.graphs):
+            raise ValueError(
+                f"both stages need the same precisions, graphs has {', '.join(self.graphs)} and foreground.graphs "
+                f"{', '.join(self.foreground.graphs)}"
+            )
         return self

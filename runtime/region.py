@@ -33,6 +33,11 @@ class TilingSettings(Settings):
                 raise ValueError(f"roi_xyxy needs 0 <= left < right and 0 <= top < bottom, got {self.roi_xyxy}")
         return self
 
+    @property
+    def whole_frame(self) -> bool:
+        """Whether no region narrows down what is inspected."""
+        return self.roi_xyxy is None and self.roi_mask is None
+
 
 def region_mask(settings: TilingSettings, frame_hw: tuple[int, int]) -> U8 | None:
     """Return the region as uint8 H x W of 0 and 255; None for the whole frame.

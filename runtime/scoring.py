@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.runtime.engines.base import Engine
+from jetspect.runtime.foreground import ForegroundGate, ForegroundMask
 from jetspect.runtime.manifest import Manifest, TilingContract
 from jetspect.runtime.postprocess.reference import Box, add_box, level_of
 from jetspect.runtime.region import TilingSettings, region_mask
@@ -67,11 +68,19 @@ class ScoreMapper:
         """Lay out tiles and buffers for frames of a size; refuses a region that does not fit it."""
         self._canvas_for(frame_hw)
 
-    def score(self, image: U8) -> Scores:
-        """Score one frame, uint8 H x W x 3 (BGR) or H x W; grey and colour are converted to what the model takes."""
+    def share(self, mask: ForegroundMask) -> float:
+        """Return how much of the region (without one: of the frame) shows the part, 0-1."""
+        return self._canvas_for(mask.frame_hw).gate(mask.scale).share(mask)
+
+    def score(self, image: U8, mask: ForegroundMask | None = None) -> Scores:
+        """Score one frame, uint8 H x W x 3 (BGR) or H x W; grey and colour are converted to what the model takes.
+
+        With a foreground mask, tiles without part are skipped and scores outside it are zero.
+        """
         canvas = self._canvas_for((image.shape[0], image.shape[1]))
-        canvas.clear()
-        spent = [0, 0, 0]
+        begin = perf_counter_ns()
+        canvas.start(mask)
+        spent = [perf_counter_ns() - begin, 0, 0]
         batch = self._settings.batch
         for first in range(0, len(canvas.grid.tiles), batch):
             group = canvas.grid.tiles[first : first + batch]
@@ -135,31 +144,54 @@ def gather(image: U8, tile: Tile, out: U8) -> None:
 
 
 class _Exact:
-    """The score map of frames of one size, stitched from cores."""
+    """The score map of frames of one size, stitched from cores. ``grid`` holds the tiles of the frame at hand."""
 
     def __init__(self, grid: TileGrid, region: U8 | None, low: list[int]) -> None:
-        self.grid = grid
+        self.grid = self._all = grid
+        self._held = np.zeros(len(grid.tiles), bool)
         self.hot: list[list[Box]] = [[] for _ in low]
         self.score_map = np.zeros((len(low), *grid.frame_hw), np.uint8)
         self._region = region
+        self._mask: ForegroundMask | None = None
+        self._gate: ForegroundGate | None = None
         self._low = low
 
-    def clear(self) -> None:
-        # Cores cover every pixel that is not skipped, and what is skipped stays zero from the start.
+    def gate(self, scale: int) -> ForegroundGate:
+        """Return what chooses tiles by a foreground mask; worked out once."""
+        if self._gate is None:
+            self._gate = self._make_gate(scale)
+        return self._gate
+
+    def start(self, mask: ForegroundMask | None) -> None:
+        """Choose the tiles of the next frame and clear what it does not overwrite."""
+        held = np.ones(len(self._all.tiles), bool) if mask is None else self.gate(mask.scale).choose(mask)
+        self._clear(self._all.only(self._held & ~held).tiles)
+        self._mask, self._held, self.grid = mask, held, self._all.only(held)
         self.hot = [[] for _ in self._low]
 
     def scatter(self, scores: U8, tile: Tile) -> None:
         rows, columns = tile.core
+        part = None if self._mask is None or self._mask.covers(tile.core) else self._mask.cut(tile.core)
         for k, low in enumerate(self._low):
             core = scores[k][tile.crop]
             if self._region is not None:
                 core = np.bitwise_and(core, self._region[tile.core])
+            if part is not None:
+                core = np.bitwise_and(core, part)
             self.score_map[k][tile.core] = core
             if core.max() >= low:
                 add_box(self.hot[k], (rows.start, columns.start, rows.stop, columns.stop))
 
     def finish(self) -> None:
         """Complete the map after the last tile."""
+
+    def _make_gate(self, scale: int) -> ForegroundGate:
+        return ForegroundGate(self._all, self._region, scale)
+
+    def _clear(self, left: tuple[Tile, ...]) -> None:
+        # Cores overwrite their pixels and tiles never run stay zero: only what the frame before leaves has to go.
+        for rows, columns in (tile.core for tile in left):
+            self.score_map[:, rows, columns] = 0
 
 
 class _Blend(_Exact):
@@ -176,10 +208,6 @@ class _Blend(_Exact):
             weights = hann_weights(length, cuts, tile)
             self._weights.append({c.origin: w for c, w in zip(cuts, weights, strict=True)})
 
-    def clear(self) -> None:
-        super().clear()
-        self._sum.fill(0)
-
     def scatter(self, scores: U8, tile: Tile) -> None:
         top, left = tile.y.origin, tile.x.origin
         target = self._sum[:, top : top + scores.shape[1], left : left + scores.shape[2]]
@@ -191,5 +219,13 @@ class _Blend(_Exact):
         np.copyto(self.score_map, np.minimum(self._sum + 0.5, 255.0), casting="unsafe")
         if self._region is not None:
             np.bitwise_and(self.score_map, self._region, out=self.score_map)
+        if self._mask is not None:
+            np.bitwise_and(self.score_map, self._mask.full(), out=self.score_map)
         whole = (0, 0, *self.grid.frame_hw)
         self.hot = [[whole] if self.score_map[k].max() >= low else [] for k, low in enumerate(self._low)]
+
+    def _make_gate(self, scale: int) -> ForegroundGate:
+        return ForegroundGate(self._all, self._region, scale, whole_tiles=True)
+
+    def _clear(self, left: tuple[Tile, ...]) -> None:
+        self._sum.fill(0)

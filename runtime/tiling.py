@@ -8,7 +8,9 @@ Origins are multiples of the network's stride, otherwise its sampling grid shift
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +73,11 @@ class TileGrid:
     def pixel_factor(self) -> float:
         """Pixels that go through the network, divided by the pixels of the frame."""
         return len(self.tiles) * self.tile_hw[0] * self.tile_hw[1] / (self.frame_hw[0] * self.frame_hw[1])
+
+    def only(self, wanted: Iterable[bool]) -> TileGrid:
+        """Return the grid with one in or out per tile; those left out count as skipped."""
+        tiles = tuple(compress(self.tiles, wanted))
+        return replace(self, tiles=tiles, skipped=self.skipped + len(self.tiles) - len(tiles))
 
 
 def round_up(value: int, multiple: int) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from jetspect.evaluation.datasets.base import Sample
 from jetspect.evaluation.datasets.splits import check_split
-from jetspect.runtime.sources.synthetic import CLASSES, render_part
+from jetspect.runtime.sources.synthetic import CLASSES, SyntheticPart, render_part
 
 GROUPS = {"scratch": ("scratch", "crack"), "dent": ("pit", "dent"), "stain": ("stain",)}
 _SEEDS = {"train": range(10_000, 10_240), "val": range(20_000, 20_048), "test": range(30_000, 30_096)}
@@ -33,7 +34,14 @@ class SyntheticParts:
         return len(self._seeds)
 
     def __getitem__(self, index: int) -> Sample:
+        part = self._part(index)
+        return Sample(self.ids[index], part.image, self._lookup[part.mask], self.ids[index])
+
+    def part_mask(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return where the part is: uint8 H x W, 1 part, 0 tray and holes."""
+        return self._part(index).part_mask
+
+    def _part(self, index: int) -> SyntheticPart:
         seed = self._seeds[index]
         # Every fifth part is clean, so that background is learned from whole parts too.
-        part = render_part(seed, self._size_wh, defects=0 if seed % 5 == 0 else None)
-        return Sample(self.ids[index], part.image, self._lookup[part.mask], self.ids[index])
+        return render_part(seed, self._size_wh, defects=0 if seed % 5 == 0 else None)

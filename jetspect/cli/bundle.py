@@ -13,6 +13,7 @@ from rich.table import Table
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import BundleError
 from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.manifest import GraphSpec
 from jetspect.runtime.signing import make_keys, sign_bundle
 
 app = typer.Typer(help="Look at, verify and sign bundles.", no_args_is_help=True)
@@ -36,16 +37,26 @@ def show(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     console.print(
         f"input uint8 {m.input.colour_order}, tiles of {m.tiling.tile_px} px, stride {m.tiling.stride_px} px, {tiling}"
     )
+    if (first := m.foreground) is not None:
+        console.print(
+            f"stage one finds the part on the frame shrunk {first.scale} times, at {first.threshold:.3f} and above, grown by "
+            f"{first.margin_px} px; a frame with less than {100 * first.min_foreground:.2g} % of it is UNKNOWN"
+        )
     table = Table("class", "threshold", "low threshold", "smallest area", title_justify="left")
     for c in m.output.classes:
         table.add_row(c.name, f"{c.threshold:.3f}", f"{c.threshold_low:.3f}", f"{c.min_area_px} px")
     console.print(table)
     table = Table("graph", "size", "differs from PyTorch by", "mask IoU", "accuracy")
-    for name, g in m.graphs.items():
-        accuracy = ", ".join(f"{k} {v:.3f}" for k, v in g.accuracy.items() if k in ("iou", "iou_mean", "image_recall"))
+    graphs: list[tuple[str, GraphSpec]] = list(m.graphs.items())
+    graphs += [(f"stage one {name}", g) for name, g in (m.foreground.graphs if m.foreground else {}).items()]
+    for name, g in graphs:
+        told = ("iou", "iou_mean", "image_recall", "defects_kept", "inspected")
+        accuracy = ", ".join(f"{k} {v:.3f}" for k, v in g.accuracy.items() if k in told)
         size = f"{opened.sizes[g.file] / 1e6:.1f} MB"
         table.add_row(name, size, f"{g.parity.max_abs:.1e}", f"{g.parity.mask_iou:.4f}", accuracy)
     console.print(table)
+    if m.foreground is not None:
+        console.print(f"stage one {escape(m.foreground.provenance.model)}, {escape(m.foreground.provenance.data)}")
     console.print(f"model {escape(m.provenance.model)}\ndata  {escape(m.provenance.data)}\nsha256 of the manifest {opened.manifest_sha256}")
 
 
@@ -55,6 +66,8 @@ def verify(bundle: BundleArgument, public_key: KeyOption = None, as_json: JsonOp
     try:
         opened = Bundle.open(bundle, public_key=public_key)
         opened.golden()
+        if opened.manifest.foreground is not None:
+            opened.foreground_golden()
     except BundleError as error:
         if as_json:
             print_json({"verified": False, "reason": str(error), "kind": type(error).__name__})

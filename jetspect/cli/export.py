@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jetspect.cli.output import JsonOption, console, print_json
-from jetspect.errors import MissingDependencyError
+from jetspect.errors import InputError, MissingDependencyError
 
 
 def export(
@@ -30,6 +30,16 @@ def export(
     classes: Annotated[str | None, typer.Option(help="For bare weights: class names, comma separated.")] = None,
     mean: Annotated[str | None, typer.Option(help="For bare weights: mean per channel, 0-255, comma separated.")] = None,
     std: Annotated[str | None, typer.Option(help="For bare weights: standard deviation per channel, likewise.")] = None,
+    foreground: Annotated[
+        Path | None, typer.Option(help="Stage one: checkpoint of a model that finds the part on shrunken images.")
+    ] = None,
+    foreground_scale: Annotated[
+        int | None, typer.Option(help="Times the frame is shrunk for stage one; by default what its checkpoint says.")
+    ] = None,
+    foreground_margin: Annotated[
+        int | None, typer.Option(help="Frame px by which the part is grown; two pixels of the shrunken frame by default.")
+    ] = None,
+    min_foreground: Annotated[float, typer.Option(help="Share of a frame that must show the part; below it is UNKNOWN.")] = 0.005,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,12 +48,18 @@ def export(
     Example: jetspect export runs/metal-demo/best.pt --dataset synthetic --out bundles/metal-demo
     """
     try:
+        from jetspect.calibration.foreground import ForegroundOptions
         from jetspect.calibration.prepare import BareWeights, ExportOptions, export_checkpoint
         from jetspect.export.bundle import manifest_json
     except ImportError as error:
         raise MissingDependencyError(error.name or "torch", "exporting", "pip install 'jetspect[export]'") from error
 
     command = "jetspect " + " ".join(sys.argv[1:])
+    first = None
+    if foreground is not None:
+        first = ForegroundOptions(foreground, foreground_scale, foreground_margin, min_foreground)
+    elif foreground_scale is not None or foreground_margin is not None:
+        raise InputError("--foreground-scale and --foreground-margin need --foreground STAGE1.pt")
     bare = BareWeights.parse(model, classes, mean, std) if model is not None else None
     options = ExportOptions(
         dataset=dataset,
@@ -56,6 +72,7 @@ def export(
         tile_px=tile,
         golden_from="rendered" if rendered_golden else "data",
         bare=bare,
+        foreground=first,
         command=command,
     )
     with console.status("exporting") as status:
@@ -75,3 +92,7 @@ def export(
         accuracy = ", ".join(f"{k} {v:.3f}" for k, v in graph.accuracy.items())
         parity = f"differs by {graph.parity.max_abs:.1e}, mask IoU {graph.parity.mask_iou:.4f}"
         console.print(f"{precision}: {parity}{'; ' if accuracy else ''}{accuracy}")
+    if manifest.foreground is not None:
+        stage = manifest.foreground
+        told = ", ".join(f"{k} {v:.3f}" for k, v in stage.graphs["fp32"].accuracy.items())
+        console.print(f"stage one: the frame shrunk {stage.scale} times, stride {stage.stride_px} px, {told}")

@@ -108,6 +108,7 @@ def _answer(path: Path, inspection: Inspection) -> dict[str, Any]:
         "defects": [d.model_dump(mode="json") for d in describe_defects(inspection)],
         "defects_truncated": inspection.defects_truncated,
         "tiles": inspection.tiles,
+        "tiles_skipped": inspection.tiles_skipped,
         "timings_ms": timings_ms(inspection),
     }
 

@@ -200,7 +200,7 @@ def model_info(m: ModelIdentity) -> ModelInfo:
 
 def timings_ms(inspection: Inspection) -> dict[str, float]:
     t = inspection.timings
-    stages = ("checks", "gather", "engine", "scatter", "postprocess", "verdict", "total")
+    stages = ("checks", "foreground", "gather", "engine", "scatter", "postprocess", "verdict", "total")
     return {stage: round(float(getattr(t, f"{stage}_ms")), 3) for stage in stages}
 
 

@@ -1,0 +1,40 @@
+"""Two engines that belong together: stage two of a bundle, which looks for defects, and stage one, which finds the part."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from jetspect.runtime.engines.base import U8, Engine, EngineInfo
+
+
+class StagedEngine:
+    """Stage two's engine with stage one's at hand as ``foreground``; both are closed together."""
+
+    def __init__(self, engine: Engine, foreground: Engine) -> None:
+        self._engine = engine
+        self.foreground = foreground
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._engine.info
+
+    @property
+    def dynamic(self) -> bool:
+        return self._engine.dynamic
+
+    def run(self, tiles: U8) -> U8:
+        return self._engine.run(tiles)
+
+    def close(self) -> None:
+        try:
+            self._engine.close()
+        finally:
+            self.foreground.close()
+
+    def __enter__(self) -> StagedEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
