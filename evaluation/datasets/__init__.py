@@ -8,11 +8,12 @@ from jetspect.errors import DataSetError
 from jetspect.evaluation.datasets.base import DataSet, Sample
 from jetspect.evaluation.datasets.bsdata import BSData
 from jetspect.evaluation.datasets.folder import MaskFolder
+from jetspect.evaluation.datasets.magnetic_tile import MagneticTile
 from jetspect.evaluation.datasets.synthetic import SyntheticParts
 
-__all__ = ["KINDS", "BSData", "DataSet", "MaskFolder", "Sample", "SyntheticParts", "open_dataset"]
+__all__ = ["KINDS", "BSData", "DataSet", "MagneticTile", "MaskFolder", "Sample", "SyntheticParts", "open_dataset"]
 
-KINDS = ("bsdata", "folder", "synthetic")
+KINDS = ("bsdata", "folder", "magnetic-tile", "synthetic")
 
 
 def open_dataset(kind: str, path: Path | None, split: str) -> DataSet:
@@ -31,4 +32,6 @@ def open_dataset(kind: str, path: Path | None, split: str) -> DataSet:
         raise DataSetError(f"data set {kind} needs the path of its folder")
     if not path.is_dir():
         raise DataSetError(f"data set folder {path} {'is a file' if path.exists() else 'does not exist'}")
+    if kind == "magnetic-tile":
+        return MagneticTile(path, split)
     return BSData(path, split) if kind == "bsdata" else MaskFolder(path, split)
