@@ -107,9 +107,10 @@ def _background(small: U8) -> U8:
     relief = np.clip(4 * gradient, 0, 255).astype(np.uint8)
     cv2.watershed(cv2.merge([relief, relief, relief]), markers)
     likely = (_histogram(colours[seeds > 0]) > usual)[colours].astype(np.uint8)
-    grown = cv2.morphologyEx(np.maximum(likely, seeds), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    grown = np.asarray((_without_lines(markers) == 1) & (grown > 0), np.uint8)
-    return 1 - _one_piece(1 - _smooth(grown))
+    closed = cv2.morphologyEx(np.maximum(likely, seeds), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    grown = ((_without_lines(markers) == 1) & (closed > 0)).astype(np.uint8)
+    part: U8 = 1 - _smooth(grown)
+    return np.asarray(1 - _one_piece(part), np.uint8)
 
 
 def _gradient(small: U8) -> F32:
@@ -133,7 +134,7 @@ def _middle(height: int, width: int) -> U8:
 def _colours(small: U8) -> npt.NDArray[np.intp]:
     """Number every pixel's colour: 16 levels of lightness by 32 x 32 of chroma (CIE Lab)."""
     lab = cv2.cvtColor(cv2.GaussianBlur(small, (0, 0), 1.0), cv2.COLOR_BGR2LAB).astype(np.intp)
-    return (lab[:, :, 0] >> 4) * 1024 + (lab[:, :, 1] >> 3) * 32 + (lab[:, :, 2] >> 3)
+    return np.asarray((lab[:, :, 0] >> 4) * 1024 + (lab[:, :, 1] >> 3) * 32 + (lab[:, :, 2] >> 3), np.intp)
 
 
 def _histogram(colours: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
@@ -141,7 +142,7 @@ def _histogram(colours: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
     counts = np.bincount(colours.ravel(), minlength=16 * 1024).astype(np.float64).reshape(16, 32, 32)
     for axis in range(3):
         counts = 0.5 * counts + 0.25 * (np.roll(counts, 1, axis) + np.roll(counts, -1, axis))
-    return counts.ravel() / max(1.0, counts.sum())
+    return np.asarray(counts.ravel() / max(1.0, float(counts.sum())), np.float64)
 
 
 def _plain_at_the_border(gradient: F32) -> Iterator[npt.NDArray[np.bool_]]:

@@ -11,7 +11,16 @@ from torch import nn
 from jetspect.errors import InputError
 from jetspect.models.unet import UNet
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"unet": UNet}
+
+def dfine(in_channels: int = 3, classes: int = 1, width: int = 32, max_width: int = 512, stem_stride: int = 1) -> UNet:
+    """Return either stage of d-fine (Sheet Metal 2023): a U-Net with five skip connections.
+
+    Their number is the paper's; the widths are ours, since the paper's are not known here.
+    """
+    return UNet(in_channels, classes, width=width, depth=5, max_width=max_width, stem_stride=stem_stride)
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "dfine": dfine}
 
 
 def build_model(name: str, kwargs: dict[str, Any] | None = None) -> nn.Module:
