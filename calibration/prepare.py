@@ -144,7 +144,7 @@ def export_checkpoint(
         tiles = rendered_tiles(torch_score(job), GOLDEN, GOLDEN_PX, checkpoint.channels)
         job = replace(job, golden_tiles=tiles)
     if options.foreground is not None:
-        first = foreground_job(options.foreground, data, rendered=options.golden_from == "rendered")
+        first = foreground_job(options.foreground, data, options.split, rendered=options.golden_from == "rendered")
 
         def measure_first(bundle: Bundle) -> dict[str, float]:
             return measure_foreground(bundle, data)

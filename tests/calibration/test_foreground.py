@@ -113,7 +113,7 @@ def test_both_checkpoints_end_up_in_one_bundle_with_what_stage_one_keeps(
 
 
 def test_rendered_golden_tiles_show_no_image_of_the_data_set(stages: tuple[Path, Path], data: Path) -> None:
-    job = foreground_job(ForegroundOptions(stages[0]), open_dataset("folder", data, "val"), rendered=True)
+    job = foreground_job(ForegroundOptions(stages[0]), open_dataset("folder", data, "val"), "val", rendered=True)
     tiles = job.job.golden_tiles
     assert tiles is not None and tiles.shape == (2, 256, 256, 3)
     assert not any((tiles[0] == tile).all() for tile in job.job.tiles)
@@ -123,8 +123,8 @@ def test_a_first_stage_that_cannot_be_one_is_refused(stages: tuple[Path, Path], 
     light, dark = stages
     parts = open_dataset("folder", data, "val")
     with pytest.raises(InputError, match=r"dark\.pt does not say how much .* \(got None, .* give --foreground-scale"):
-        foreground_job(ForegroundOptions(dark), parts)
-    assert foreground_job(ForegroundOptions(dark, scale=2), parts).margin_px == 4
+        foreground_job(ForegroundOptions(dark), parts, "val")
+    assert foreground_job(ForegroundOptions(dark, scale=2), parts, "val").margin_px == 4
     loaded = Checkpoint.load(light)
     two = dataclasses.replace(loaded, classes=("a", "b"), thresholds=(0.5, 0.5), thresholds_low=(), min_area_px=(1, 1))
     two.save(tmp_path / "two.pt")
