@@ -48,7 +48,7 @@ class ForegroundOptions:
     min_foreground: float = 0.005
 
 
-def foreground_job(options: ForegroundOptions, data: DataSet, *, rendered: bool = False) -> ForegroundJob:
+def foreground_job(options: ForegroundOptions, data: DataSet, split: str, *, rendered: bool = False) -> ForegroundJob:
     """Read stage one's checkpoint and cut tiles for parity from shrunken images of a data set.
 
     Parameters
@@ -85,7 +85,7 @@ def foreground_job(options: ForegroundOptions, data: DataSet, *, rendered: bool 
         provenance=Provenance(
             model=describe_model(checkpoint),
             checkpoint_sha256=hashlib.sha256(options.path.read_bytes()).hexdigest(),
-            data=describe_data(checkpoint, data, "parity"),
+            data=describe_data(checkpoint, data, split),
         ),
         golden=min(GOLDEN, len(tiles)),
     )

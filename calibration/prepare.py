@@ -145,7 +145,7 @@ def export_checkpoint(
         tiles = rendered_tiles(torch_score(job), GOLDEN, GOLDEN_PX, checkpoint.channels)
         job = replace(job, golden_tiles=tiles)
     if options.foreground is not None:
-        first = foreground_job(options.foreground, data, rendered=options.golden_from == "rendered")
+        first = foreground_job(options.foreground, data, options.split, rendered=options.golden_from == "rendered")
 
         def measure_first(bundle: Bundle) -> dict[str, float]:
             return measure_foreground(bundle, data)
@@ -163,12 +163,22 @@ def class_specs(checkpoint: Checkpoint) -> tuple[ClassSpec, ...]:
         A name or a limit that a bundle cannot carry.
     """
     low = checkpoint.thresholds_low or checkpoint.thresholds
+    none = (None,) * len(checkpoint.classes)
+    largest, longest = checkpoint.max_area_px or none, checkpoint.max_aspect or none
+    limits = zip(checkpoint.thresholds, low, checkpoint.min_area_px, largest, longest, strict=True)
     specs = []
-    for name, high, lower, area in zip(
-        checkpoint.classes, checkpoint.thresholds, low, checkpoint.min_area_px, strict=True
-    ):
+    for name, (high, lower, area, most, aspect) in zip(checkpoint.classes, limits, strict=True):
         try:
-            specs.append(ClassSpec(name=name, threshold=high, threshold_low=lower, min_area_px=area))
+            specs.append(
+                ClassSpec(
+                    name=name,
+                    threshold=high,
+                    threshold_low=lower,
+                    min_area_px=area,
+                    max_area_px=most,
+                    max_aspect=aspect,
+                )
+            )
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             where = ".".join(map(str, fault["loc"])) or "limits"

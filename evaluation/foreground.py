@@ -42,8 +42,7 @@ class KnowsPart(Protocol):
 class PartMasks:
     """Any data set as one for a first stage: images shrunk as the runtime shrinks them, and where the part is.
 
-    The masks are the data set's own where it knows (:class:`KnowsPart`), otherwise estimates (:func:`estimate_foreground`).
-    Damage that is labelled belongs to the part in either case.
+    The masks come from :func:`part_of`.
 
     Parameters
     ----------
@@ -65,13 +64,19 @@ class PartMasks:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self._data[index]
-        known = isinstance(self._data, KnowsPart)
-        part = self._data.part_mask(index) if known else estimate_foreground(sample.image)  # type: ignore[attr-defined]
-        if sample.mask is not None:
-            part = np.maximum(part, (sample.mask > 0).astype(np.uint8))
+        part = part_of(self._data, index, sample)
         image = shrink(sample.image, self._scale)
         mask = (shrink(part * np.uint8(255), self._scale) > 127).astype(np.uint8)
         return Sample(sample.sample_id, image, mask, sample.group, sample.path)
+
+
+def part_of(data: DataSet, index: int, sample: Sample) -> U8:
+    """Return where the part is in one image of a data set, uint8 H x W, 1 part: known, or else estimated.
+
+    Labelled damage belongs to the part in either case.
+    """
+    part = data.part_mask(index) if isinstance(data, KnowsPart) else estimate_foreground(sample.image)
+    return part if sample.mask is None else np.maximum(part, (sample.mask > 0).astype(np.uint8))
 
 
 def estimate_foreground(image: U8) -> U8:
@@ -108,8 +113,9 @@ def _background(small: U8) -> U8:
     cv2.watershed(cv2.merge([relief, relief, relief]), markers)
     likely = (_histogram(colours[seeds > 0]) > usual)[colours].astype(np.uint8)
     closed = cv2.morphologyEx(np.maximum(likely, seeds), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    grown: U8 = np.asarray((_without_lines(markers) == 1) & (closed > 0), np.uint8)
-    return 1 - _one_piece(1 - _smooth(grown))
+    grown = ((_without_lines(markers) == 1) & (closed > 0)).astype(np.uint8)
+    part: U8 = 1 - _smooth(grown)
+    return np.asarray(1 - _one_piece(part), np.uint8)
 
 
 def _gradient(small: U8) -> F32:

@@ -28,6 +28,8 @@ class Checkpoint:
         Per channel, on the 0-255 scale.
     thresholds, thresholds_low, min_area_px
         Per class, fitted on validation data.
+    max_area_px, max_aspect
+        Likewise, None for no limit; empty in files written before these limits were.
     info
         Where the weights come from: plain types only.
     """
@@ -42,6 +44,8 @@ class Checkpoint:
     thresholds: tuple[float, ...] = ()
     thresholds_low: tuple[float, ...] = ()
     min_area_px: tuple[int, ...] = ()
+    max_area_px: tuple[int | None, ...] = ()
+    max_aspect: tuple[float | None, ...] = ()
     info: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
@@ -69,8 +73,8 @@ class Checkpoint:
         """Read a checkpoint; see :func:`load_file`."""
         data = load_file(path)
         names = {f.name for f in fields(cls)}
-        if data.get("format") != FORMAT or not names <= set(data):
+        if data.get("format") != FORMAT or not names - {"max_area_px", "max_aspect"} <= set(data):
             raise InputError(
                 f"{path} is not a jetspect checkpoint; for bare weights give --model module:factory and --classes"
             )
-        return cls(**{name: data[name] for name in names})
+        return cls(**{name: data[name] for name in names if name in data})

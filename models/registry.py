@@ -14,9 +14,19 @@ from jetspect.models.encoders import ENCODERS, encoder_unet
 from jetspect.models.partsnet import PartsNet
 from jetspect.models.unet import UNet, plain_unet
 
+
+def dfine(in_channels: int = 3, classes: int = 1, width: int = 32, max_width: int = 512, stem_stride: int = 1) -> UNet:
+    """Return either stage of d-fine (Sheet Metal 2023): a U-Net with five skip connections.
+
+    Their number is the paper's; the widths are ours, since the paper's are not known here.
+    """
+    return UNet(in_channels, classes, width=width, depth=5, max_width=max_width, stem_stride=stem_stride)
+
+
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,
     "plain-unet": plain_unet,
+    "dfine": dfine,
     "partsnet": PartsNet,
     **{name: functools.partial(encoder_unet, encoder) for name, encoder in ENCODERS.items()},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from jetspect.models.checkpoint import Checkpoint
 from jetspect.runtime.manifest import ClassSpec, OutputContract
 from jetspect.runtime.postprocess.reference import find_components, paint
 from jetspect.training.scorer import Scorer
+from jetspect.training.sizes import fit_limits
 from jetspect.training.validation import threshold_curves
 
 U8 = npt.NDArray[np.uint8]
@@ -21,13 +23,24 @@ _HIGH = (0.0, 0.15, 0.3, 0.45)  # added to the low threshold
 _AREAS = (1, 16, 48, 128, 320)
 
 
-def refine(path: Path, validation: list[tuple[U8, U8]], *, whole_wh: tuple[int, int] | None = None) -> Checkpoint:
-    """Fit thresholds, hysteresis and smallest area per class, write them into the checkpoint and return it.
+def refine(
+    path: Path,
+    validation: list[tuple[U8, U8]],
+    *,
+    goal: Literal["pixels", "objects"] = "pixels",
+    min_recall: float | None = None,
+    whole_wh: tuple[int, int] | None = None,
+) -> Checkpoint:
+    """Fit thresholds, hysteresis and limits of size per class, write them into the checkpoint and return it.
 
-    The goal is the sum of pooled IoU, mean IoU over images, and the share of defective images in which the defect is found:
-    a sharper outline must not be bought with a missed part. The low threshold comes from the
-    threshold curve; the high one and the area from a small grid. Numbers on the same images are therefore slightly
-    optimistic; the checkpoint says that they were fitted there.
+    The low threshold comes from the threshold curve. What goes on top of it depends on the goal:
+
+    - ``pixels``: high threshold and smallest area from a small grid, by the sum of pooled IoU, mean IoU over images, and the
+      share of defective images in which the defect is found: a sharper outline must not be bought with a missed part.
+    - ``objects``: high threshold, areas and aspect from the sizes of the true defects, by whole defects found and wrongly
+      said (:func:`~jetspect.training.sizes.fit_limits`; ``min_recall`` belongs to it).
+
+    Numbers on the same images are therefore slightly optimistic; the checkpoint says that they were fitted there.
     """
     checkpoint = Checkpoint.load(path)
     model = checkpoint.build()
@@ -41,6 +54,10 @@ def refine(path: Path, validation: list[tuple[U8, U8]], *, whole_wh: tuple[int, 
     for k, (name, curve) in enumerate(zip(checkpoint.classes, curves, strict=True)):
         truths = [mask == k + 1 for _, mask in validation]
         low = curve.best_level / 255
+        if goal == "objects":
+            of_class = [s[k] for s in scores]
+            specs.append(fit_limits(of_class, truths, name, threshold_low=low, min_recall=min_recall)[0])
+            continue
         grid = [
             ClassSpec(name=name, threshold=min(1.0, low + more), threshold_low=low, min_area_px=area)
             for more in _HIGH
@@ -53,11 +70,14 @@ def refine(path: Path, validation: list[tuple[U8, U8]], *, whole_wh: tuple[int, 
         thresholds=tuple(s.threshold for s in specs),
         thresholds_low=tuple(s.threshold_low for s in specs),
         min_area_px=tuple(s.min_area_px for s in specs),
+        max_area_px=tuple(s.max_area_px for s in specs),
+        max_aspect=tuple(s.max_aspect for s in specs),
         info={
             **checkpoint.info,
             "val_iou": iou,
             "val_iou_mean": iou_mean,
             "limits_fitted_on": f"{len(images)} val images",
+            "limits_fitted_for": goal,
         },
     )
     fitted.save(path)

@@ -16,7 +16,13 @@ from jetspect.evaluation.datasets.splits import check_split, validation_groups
 from jetspect.runtime.images import read_image
 
 VALIDATION_SHARE = 0.2
-_FOLDERS = {"blowhole": "MT_Blowhole", "break": "MT_Break", "crack": "MT_Crack", "fray": "MT_Fray", "uneven": "MT_Uneven"}
+_FOLDERS = {
+    "blowhole": "MT_Blowhole",
+    "break": "MT_Break",
+    "crack": "MT_Crack",
+    "fray": "MT_Fray",
+    "uneven": "MT_Uneven",
+}
 _CLEAN = "MT_Free"
 _NUMBER = re.compile(r"_num_(\d+)$")
 _GREY_EDGE = 127
@@ -52,7 +58,9 @@ class MagneticTile:
         for value, folder in enumerate((_CLEAN, *_FOLDERS.values())):
             images = sorted((path / folder / "Imgs").glob("*.jpg"))
             if not images:
-                raise DataSetError(f"{path / folder / 'Imgs'} holds no *.jpg; give the folder that holds MT_Blowhole/ ...")
+                raise DataSetError(
+                    f"{path / folder / 'Imgs'} holds no *.jpg; give the folder that holds MT_Blowhole/ ..."
+                )
             found += [(image, value) for image in images]
         groups = _groups([image for image, _ in found])
         sizes: dict[str, int] = {}

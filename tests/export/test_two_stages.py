@@ -5,10 +5,13 @@ Stage two calls everything dark a defect, so the dark tray around the part count
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +27,7 @@ from jetspect.cli import app
 from jetspect.errors import BundleError, ExportError, GoldenMismatchError
 from jetspect.export.bundle import ExportJob, ForegroundJob, export_bundle
 from jetspect.runtime.assembly import build_station
-from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.bundle import MANIFEST, SUMS, Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.staged import StagedEngine
@@ -213,3 +216,53 @@ def test_a_stage_one_that_breaks_the_contract_leaves_nothing(
     with pytest.raises(ExportError, match=says):
         export_bundle(replace(two_stages, foreground=replace(two_stages.foreground, job=first)), tmp_path / "b")
     assert not list(tmp_path.iterdir())
+
+
+def _tampered(bundle: Bundle, tmp_path: Path, change: Callable[[dict[str, Any], Path], object]) -> Path:
+    """A copy of the bundle, changed by someone who also wrote new sums."""
+    folder = Path(shutil.copytree(bundle.path, tmp_path / "changed"))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest, folder)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    files = sorted(p for p in folder.iterdir() if p.name != SUMS)
+    (folder / SUMS).write_text("".join(f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in files))
+    return folder
+
+
+def _three_classes(manifest: dict[str, Any], folder: Path) -> None:
+    path = folder / "foreground.fp32.onnx"
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    path.write_bytes(model.SerializeToString())
+    manifest["foreground"]["graphs"]["fp32"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m, f: (f / "foreground.fp16.onnx").unlink(), r"names foreground\.fp16\.onnx \(foreground fp16\)"),
+        (lambda m, f: m["foreground"]["graphs"].pop("fp16"), "both stages need the same precisions"),
+        (lambda m, f: m["foreground"].update(min_foreground=0), "foreground.min_foreground"),
+        (lambda m, f: m["foreground"].update(stride_px=48), "must be a multiple of stride_px 48"),
+        (lambda m, f: m["foreground"]["input"].update(mean=[1.0]), "need one value per channel"),
+        (lambda m, f: m["foreground"]["graphs"]["fp32"].update(sha256="0" * 64), "not the foreground fp32 graph"),
+        (_three_classes, r"returns scores_u8: uint8 .*; the manifest says uint8 scores N x 1 x T x T"),
+    ],
+)
+def test_a_stage_one_that_contradicts_the_manifest_is_refused(
+    bundle: Bundle, tmp_path: Path, change: Callable[[dict[str, Any], Path], object], says: str
+) -> None:
+    with pytest.raises(BundleError, match=says):
+        Bundle.open(_tampered(bundle, tmp_path, change))
+
+
+def test_golden_tiles_of_stage_one_that_are_not_there_are_missed(bundle: Bundle, tmp_path: Path) -> None:
+    def strip(manifest: dict[str, Any], folder: Path) -> None:
+        golden = dict(np.load(folder / "golden.npz"))
+        del golden["foreground_scores"]
+        np.savez_compressed(folder / "golden.npz", **golden)
+
+    opened = Bundle.open(_tampered(bundle, tmp_path, strip))
+    assert len(opened.golden().tiles)
+    with pytest.raises(BundleError, match="holds no foreground_scores"):
+        open_engine(opened)

@@ -109,3 +109,13 @@ def test_a_file_without_our_fields_says_how_to_give_bare_weights(tmp_path: Path)
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match="holds a list"):
         Checkpoint.load(tmp_path / "list.pt")
+
+
+def test_a_file_from_before_the_upper_limits_still_loads(tmp_path: Path) -> None:
+    checkpoint = Checkpoint("unet", {}, ("a",), 3, (1.0,) * 3, (1.0,) * 3, {}, (0.5,), (0.5,), (1,))
+    checkpoint.save(tmp_path / "new.pt")
+    data = load_file(tmp_path / "new.pt")
+    for name in ("max_area_px", "max_aspect"):
+        del data[name]
+    torch.save(data, tmp_path / "old.pt")
+    assert Checkpoint.load(tmp_path / "old.pt").max_area_px == ()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from jetspect.errors import InputError
@@ -16,7 +17,7 @@ def test_a_registered_name_and_a_factory_path_make_models() -> None:
 @pytest.mark.parametrize(
     ("name", "kwargs", "message"),
     [
-        ("nosuch", {}, "not known; use .*plain-unet"),
+        ("nosuch", {}, "not known; use dfine, .*unet"),
         ("no_such_package_here:make", {}, "cannot be imported"),
         ("torch.nn:NoSuchLayer", {}, "has no NoSuchLayer"),
         ("torch:__version__", {}, "is not callable"),
@@ -27,3 +28,9 @@ def test_a_registered_name_and_a_factory_path_make_models() -> None:
 def test_faults_say_what_is_wrong(name: str, kwargs: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_model(name, kwargs)
+
+
+def test_d_fine_is_a_u_net_with_five_skip_connections() -> None:
+    model = build_model("dfine", {"in_channels": 1, "classes": 2, "width": 4, "max_width": 16})
+    assert isinstance(model, UNet) and len(model.decoder) == len(model.upsample) == 5
+    assert model.eval()(torch.zeros(1, 1, 64, 96)).shape == (1, 2, 64, 96)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from jetspect.calibration.prepare import class_specs
 from jetspect.evaluation.metrics import Confusion, confusion
 from jetspect.models.checkpoint import Checkpoint
 from jetspect.models.registry import MODELS
@@ -80,3 +81,15 @@ def test_the_file_holds_what_was_returned_and_its_iou_is_the_runtime_s(path: Pat
     # The image is the score map: the model above answers what it sees.
     counts = [confusion(paint(find_components(s[None], output), s.shape) > 0, t > 0) for s, t in pairs]
     assert loaded.info["val_iou"] == pytest.approx(sum(counts, Confusion()).iou, abs=1e-3)
+
+
+def test_whole_defects_as_the_goal_give_limits_that_reach_the_bundle(path: Path) -> None:
+    pairs = [scene(seed) for seed in range(3)]
+    for scores, _ in pairs:
+        scores[90:92, 2:126] = 250  # a streak that is as bright as a defect and larger than the specks
+    fitted = refine(path, pairs, goal="objects")
+    assert fitted.info["limits_fitted_for"] == "objects"
+    (spec,) = class_specs(Checkpoint.load(path))
+    assert (spec.max_area_px, spec.max_aspect) == (fitted.max_area_px[0], fitted.max_aspect[0])
+    found = [find_components(s[None], OutputContract(classes=(spec,))) for s, _ in pairs]
+    assert [len(c) for c in found] == [1, 1, 1]
