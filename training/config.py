@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from jetspect.runtime.settings import LocalPath, Settings
+from jetspect.training.focal import FocalSettings
+from jetspect.training.transfer import TransferSettings
 
 
 class DataSettings(Settings):
@@ -14,6 +16,9 @@ class DataSettings(Settings):
 
     dataset: str = Field(description="Kind of data set: bsdata, folder or synthetic")
     path: LocalPath | None = Field(None, description="Its folder; --data on the command line goes before it")
+    part_scale: int | None = Field(
+        None, ge=1, le=64, description="Learn where the part is (stage one of two), on images shrunk this many times"
+    )
 
 
 class ModelSettings(Settings):
@@ -30,8 +35,7 @@ class LossSettings(Settings):
 
     bce: float = Field(0.5, ge=0, description="Binary cross-entropy over pixels")
     dice: float = Field(0.5, ge=0, description="Dice with squared denominator")
-    focal: float = Field(0.0, ge=0, description="Focal loss with more weight on hard regions")
-    focal_gamma: float = Field(2.0, ge=0, le=5)
+    focal: float = Field(0.0, ge=0, description="Focal loss with more weight on hard regions, see [focal]")
     mse: float = Field(0.0, ge=0, description="Squared error of the probability")
     coarse_mse: float = Field(0.0, ge=0, description="The same for the answer before refining (PartsNet)")
     decision: float = Field(0.0, ge=0, description="Binary cross-entropy of the decision per image")
@@ -65,6 +69,7 @@ class CropSettings(Settings):
         False, description="Whole images resized to size_wh, defective and clean in turn, instead of crops"
     )
     dilate_px: int = Field(0, ge=0, le=64, description="Grow the labels by this radius (annotation variant)")
+    hide_background: bool = Field(False, description="Pixels outside the part count in no loss (stage two of two)")
 
     @field_validator("size_wh")
     @classmethod
@@ -85,6 +90,15 @@ class SupervisionSettings(Settings):
         description="full: every mask; mixed: some masks, else whether an image has a defect; weak: only that; none: nothing",
     )
     share: float = Field(0.25, gt=0, lt=1, description="Share of the defective images whose mask is seen when mixed")
+
+
+class LimitSettings(Settings):
+    """``[limits]``: what thresholds and limits of size are fitted for after training."""
+
+    goal: Literal["pixels", "objects"] = Field(
+        "pixels", description="Outlines, or whole defects found and wrongly said"
+    )
+    min_recall: float | None = Field(None, gt=0, le=1, description="Share of defects to find at least; for objects")
 
 
 class PhaseSettings(Settings):
@@ -129,7 +143,10 @@ class TrainConfig(Settings):
     loss: LossSettings = Field(default_factory=LossSettings)
     augment: AugmentSettings = Field(default_factory=AugmentSettings)
     crops: CropSettings = Field(default_factory=CropSettings)
+    transfer: TransferSettings | None = Field(None, description="Defects of other images blended in; absent: none")
+    focal: FocalSettings = Field(default_factory=FocalSettings)
     supervision: SupervisionSettings = Field(default_factory=SupervisionSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     phases: tuple[PhaseSettings, ...] = Field((), description="Empty: one phase as long as [schedule] says")
     seed: int = Field(0, ge=0)

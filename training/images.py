@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from jetspect.errors import TrainingError
 from jetspect.evaluation.datasets.base import DataSet
+from jetspect.evaluation.foreground import part_of
 from jetspect.training.config import SupervisionSettings
 
 U8 = npt.NDArray[np.uint8]
@@ -28,12 +29,15 @@ class LabelledImages:
         Whether an image has a defect: the label of the whole image.
     seen
         Whether the mask of an image may be used; False for those of which only ``defective`` is known.
+    parts
+        uint8 H x W per image, 1 where the part is; empty where nobody asked for them.
     """
 
     images: tuple[U8, ...]
     masks: tuple[U8, ...]
     defective: tuple[bool, ...]
     seen: tuple[bool, ...]
+    parts: tuple[U8, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,12 +57,20 @@ def load_images(
     seed: int = 0,
     supervision: SupervisionSettings | None = None,
     dilate_px: int = 0,
+    with_parts: bool = False,
+    hide_background: bool = False,
     on_load: Callable[[], None] = lambda: None,
 ) -> LabelledImages:
     """Read every labelled image of a data set.
 
     With mixed supervision the masks of a random share of the defective images are seen (the seed chooses them), and
     those of clean images, which say no more than that the image is clean. With weak supervision none is.
+
+    Parameters
+    ----------
+    with_parts, hide_background
+        Find out where the part is (see :func:`~jetspect.evaluation.foreground.part_of`), and mark what lies outside it
+        as not counted.
 
     Raises
     ------
@@ -67,18 +79,24 @@ def load_images(
     """
     images: list[U8] = []
     masks: list[U8] = []
+    parts: list[U8] = []
     for index in range(len(data)):
         sample = data[index]
         on_load()
         if sample.mask is not None:
             images.append(to_channels(sample.image, channels))
             masks.append(dilate(sample.mask, dilate_px))
+            if with_parts or hide_background:
+                parts.append(part_of(data, index, sample))
+            if hide_background:
+                masks[-1] = np.where((parts[-1] == 0) & (masks[-1] == 0), np.uint8(IGNORED), masks[-1])
     if not images:
         raise TrainingError(f"data set {data.name} has no labelled image in this split")
     defective = tuple(bool(((mask > 0) & (mask != IGNORED)).any()) for mask in masks)
     if not any(defective):
         raise TrainingError(f"data set {data.name} has no image with a defect; masks are empty or unreadable")
-    return LabelledImages(tuple(images), tuple(masks), defective, _seen(defective, supervision, seed))
+    seen = _seen(defective, supervision, seed)
+    return LabelledImages(tuple(images), tuple(masks), defective, seen, tuple(parts))
 
 
 def _seen(defective: tuple[bool, ...], supervision: SupervisionSettings | None, seed: int) -> tuple[bool, ...]:

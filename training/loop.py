@@ -16,16 +16,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from jetspect.errors import InputError, TrainingError
-from jetspect.evaluation.datasets import open_dataset
+from jetspect.evaluation.datasets import DataSet, open_dataset
+from jetspect.evaluation.foreground import PartMasks
 from jetspect.models.answer import as_answer
 from jetspect.models.checkpoint import Checkpoint
 from jetspect.models.encoders import load_encoder
 from jetspect.models.registry import build_model
-from jetspect.training.config import ScheduleSettings, TrainConfig
+from jetspect.training.config import DataSettings, ScheduleSettings, TrainConfig
 from jetspect.training.ema import AveragedModel
 from jetspect.training.folder import Row, RunFolder
-from jetspect.training.images import load_images
-from jetspect.training.objective import objective
+from jetspect.training.images import LabelledImages, load_images
+from jetspect.training.objective import Target, objective
 from jetspect.training.sampling import Batch, CropSampler, Sampler, WholeSampler
 from jetspect.training.schedule import Phase, let_learn, plan_phases, steps_of
 from jetspect.training.scorer import Scorer
@@ -60,7 +61,7 @@ class Trainer:
         cv2.setNumThreads(1)  # augmentation runs beside the training step
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         path = data or config.data.path
-        train, val = (open_dataset(config.data.dataset, path, split) for split in ("train", "val"))
+        train, val = (_open(config.data, path, split) for split in ("train", "val"))
         self._classes = train.classes
         self._counts = len(train), len(val)
         loading = iter(range(1, len(train) + 1))
@@ -70,14 +71,13 @@ class Trainer:
             seed=config.seed,
             supervision=config.supervision,
             dilate_px=config.crops.dilate_px,
+            with_parts=config.transfer is not None,
+            hide_background=config.crops.hide_background,
             on_load=lambda: progress("reading images", next(loading), len(train)),
         )
         self._phases = plan_phases(config, len(images))
         self._validate_every = config.schedule.validate_every or steps_of(len(images), config.crops.batch)
-        kind = WholeSampler if config.crops.whole else CropSampler
-        self._sampler: Sampler = kind(
-            images, config.crops, config.augment, steps=self._phases[-1].end, seed=config.seed
-        )
+        self._sampler = _sampler(config, images, self._phases)
         self.validation = list(labelled(val, config.model.channels))
         self._mean, self._std = images.statistics()
         kwargs = {**config.model.kwargs, "in_channels": config.model.channels, "classes": len(self._classes)}
@@ -115,8 +115,8 @@ class Trainer:
             sampler=range(self._step, phase.end),
             num_workers=1 if phase.end - self._step > 100 else 0,
         )
-        for images, masks, defective, seen in batches:
-            self._losses.append(self._learn(phase, images, masks, defective, seen))
+        for images, *truth in batches:
+            self._losses.append(self._learn(phase, images, Target(*(t.to(self._device) for t in truth))))
             self._step += 1
             self._seconds = time.monotonic() - started
             self._progress("training", self._step, self._phases[-1].end)
@@ -131,16 +131,13 @@ class Trainer:
             if done:
                 return
 
-    def _learn(
-        self, phase: Phase, images: torch.Tensor, masks: torch.Tensor, defective: torch.Tensor, seen: torch.Tensor
-    ) -> float:
+    def _learn(self, phase: Phase, images: torch.Tensor, truth: Target) -> float:
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(phase)
         x = self._normalise(images)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.bfloat16):
             answer = as_answer(self._model(x))
-        masks, defective, seen = (t.to(self._device) for t in (masks, defective, seen))
-        loss = objective(answer, masks, defective, seen, phase.loss, self._model)
+        loss = objective(answer, truth, phase.loss, self._model, gamma=self._config.focal.gamma)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
@@ -215,6 +212,7 @@ class Trainer:
             min_area_px=tuple(1 for _ in thresholds),
             info={
                 "dataset": self._config.data.dataset,
+                **({} if self._config.data.part_scale is None else {"scale": self._config.data.part_scale}),
                 "train_images": self._counts[0],
                 "val_images": self._counts[1],
                 "first_weights": self._origin,
@@ -286,6 +284,23 @@ class Trainer:
                 f"supervision.level weak gives no masks, and model {config.model.name} learns from masks alone; "
                 "use full or mixed, or a model that judges whole images (segdec)"
             )
+
+
+def _open(settings: DataSettings, path: Path | None, split: str) -> DataSet:
+    data = open_dataset(settings.dataset, path, split)
+    return data if settings.part_scale is None else PartMasks(data, settings.part_scale)
+
+
+def _sampler(config: TrainConfig, images: LabelledImages, phases: tuple[Phase, ...]) -> Sampler:
+    steps = phases[-1].end
+    focal = config.focal if any(phase.loss.focal for phase in phases) else None
+    if not config.crops.whole:
+        return CropSampler(
+            images, config.crops, config.augment, steps=steps, seed=config.seed, transfer=config.transfer, focal=focal
+        )
+    if config.transfer is not None:
+        raise TrainingError("transfer blends defects into crops; remove [transfer], or set crops.whole = false")
+    return WholeSampler(images, config.crops, config.augment, steps=steps, seed=config.seed, focal=focal)
 
 
 def _optimiser(model: nn.Module, schedule: ScheduleSettings) -> torch.optim.Optimizer:

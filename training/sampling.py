@@ -10,9 +10,12 @@ import numpy.typing as npt
 
 from jetspect.training.augment import change_look, warp_crop
 from jetspect.training.config import AugmentSettings, CropSettings
+from jetspect.training.focal import FocalSettings, pixel_weights
 from jetspect.training.images import IGNORED, LabelledImages
+from jetspect.training.transfer import TransferSettings, cut_defects, transfer_defects
 
 U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 _STRIDE = 4  # defect pixels are remembered on every fourth row and column
 
@@ -26,12 +29,15 @@ class Batch(NamedTuple):
         uint8 N x H x W x C and N x H x W.
     defective, seen
         bool N: is there a defect, and may the mask be used.
+    weights
+        float32 N x H x W: how much each pixel counts in the focal loss; empty where that is not used.
     """
 
     images: U8
     masks: U8
     defective: Flags
     seen: Flags
+    weights: F32
 
 
 class Sampler(Protocol):
@@ -43,17 +49,41 @@ class Sampler(Protocol):
 
 
 class CropSampler:
-    """Random crops that balance defects and background; images whose mask may not be seen are left out."""
+    """Random crops that balance defects and background; images whose mask may not be seen are left out.
+
+    Parameters
+    ----------
+    transfer
+        Blend defects of other images in before the crop is cut; ``data`` must know its parts then.
+    focal
+        Weigh pixels for the focal loss; None leaves the weights empty.
+    """
 
     def __init__(
-        self, data: LabelledImages, crops: CropSettings, augment: AugmentSettings, *, steps: int, seed: int
+        self,
+        data: LabelledImages,
+        crops: CropSettings,
+        augment: AugmentSettings,
+        *,
+        steps: int,
+        seed: int,
+        transfer: TransferSettings | None = None,
+        focal: FocalSettings | None = None,
     ) -> None:
+        self._transfer, self._focal = transfer, focal
         self._crops, self._augment, self._steps, self._seed = crops, augment, steps, seed
         usable = [index for index, seen in enumerate(data.seen) if seen]
         self._images = [data.images[i] for i in usable]
         self._masks = [data.masks[i] for i in usable]
         self._spots = [_spots(mask) for mask in self._masks]
         self._defective = [i for i, spots in enumerate(self._spots) if len(spots)]
+        self._parts = [data.parts[i] for i in usable] if transfer is not None else []
+        self._patches = [
+            patch
+            for image, mask in zip(self._images, self._masks, strict=True)
+            if transfer is not None
+            for patch in cut_defects(image, _labels(mask), transfer)
+        ]
         areas = np.array([mask.size for mask in self._masks], np.float64)
         self._area = areas / areas.sum()
 
@@ -64,15 +94,16 @@ class CropSampler:
         rng = np.random.default_rng([self._seed, step])
         pairs = [self._crop(rng) for _ in range(self._crops.batch)]
         masks = np.stack([mask for _, mask in pairs])
-        defective = ((masks > 0) & (masks != IGNORED)).any(axis=(1, 2))
-        return Batch(np.stack([image for image, _ in pairs]), masks, defective, np.ones(len(pairs), np.bool_))
+        defective: Flags = np.any(_labels(masks), axis=(1, 2))
+        images, seen = np.stack([image for image, _ in pairs]), np.ones(len(pairs), np.bool_)
+        return Batch(images, masks, defective, seen, _weights(masks, self._focal))
 
     def _crop(self, rng: np.random.Generator) -> tuple[U8, U8]:
         width, height = self._crops.size_wh
         on_defect = rng.random() < self._crops.defect_share
         # A larger image has more background to learn from, so it is drawn more often for it.
         index = int(rng.choice(self._defective)) if on_defect else int(rng.choice(len(self._images), p=self._area))
-        image, mask = self._images[index], self._masks[index]
+        image, mask = self._pasted(index, rng)
         h, w = mask.shape
         if on_defect:
             y, x = self._spots[index][rng.integers(len(self._spots[index]))]
@@ -88,6 +119,13 @@ class CropSampler:
         crop = change_look(crop, self._augment, rng)
         return (crop if crop.ndim == 3 else crop[:, :, None]), label
 
+    def _pasted(self, index: int, rng: np.random.Generator) -> tuple[U8, U8]:
+        image, mask = self._images[index], self._masks[index]
+        if self._transfer is None:
+            return image, mask
+        new = transfer_defects(image, _labels(mask), self._parts[index], self._patches, self._transfer, rng)
+        return new.image, np.where((mask == IGNORED) & (new.mask == 0), mask, new.mask)
+
 
 class WholeSampler:
     """Whole images resized to one size, defective and clean in turn (Tabernik et al. 2020, section 4).
@@ -97,9 +135,16 @@ class WholeSampler:
     """
 
     def __init__(
-        self, data: LabelledImages, crops: CropSettings, augment: AugmentSettings, *, steps: int, seed: int
+        self,
+        data: LabelledImages,
+        crops: CropSettings,
+        augment: AugmentSettings,
+        *,
+        steps: int,
+        seed: int,
+        focal: FocalSettings | None = None,
     ) -> None:
-        self._data, self._batch, self._augment = data, crops.batch, augment
+        self._data, self._batch, self._augment, self._focal = data, crops.batch, augment, focal
         self._steps, self._seed = steps, seed
         self._size_wh = crops.size_wh
         kinds = ([i for i, has in enumerate(data.defective) if has is kind] for kind in (True, False))
@@ -114,11 +159,13 @@ class WholeSampler:
         rng = np.random.default_rng([self._seed, step])
         chosen = [self._at(step * self._batch + n) for n in range(self._batch)]
         pairs = [self._vary(index, rng) for index in chosen]
+        masks = np.stack([mask for _, mask in pairs])
         return Batch(
             np.stack([image for image, _ in pairs]),
-            np.stack([mask for _, mask in pairs]),
+            masks,
             np.array([self._data.defective[i] for i in chosen]),
             np.array([self._data.seen[i] for i in chosen]),
+            _weights(masks, self._focal),
         )
 
     def _at(self, count: int) -> int:
@@ -154,8 +201,19 @@ def resize_pair(image: U8, mask: U8, size_wh: tuple[int, int]) -> tuple[U8, U8]:
     return small.astype(np.uint8, copy=False), label
 
 
+def _labels(mask: U8) -> U8:
+    """Return the classes alone, without the mark of pixels that do not count."""
+    return np.where(mask == IGNORED, np.uint8(0), mask)
+
+
+def _weights(masks: U8, focal: FocalSettings | None) -> F32:
+    if focal is None:
+        return np.zeros(0, np.float32)
+    return np.stack([pixel_weights(_labels(m), (m != IGNORED).astype(np.uint8), focal) for m in masks])
+
+
 def _spots(mask: U8) -> npt.NDArray[np.int32]:
     """Places of defect pixels, thinned out; a defect smaller than the grid keeps one."""
-    real = (mask > 0) & (mask != IGNORED)
+    real = _labels(mask) > 0
     thin = np.argwhere(real[::_STRIDE, ::_STRIDE]).astype(np.int32) * _STRIDE
     return thin if len(thin) else np.argwhere(real)[:1].astype(np.int32)

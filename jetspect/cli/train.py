@@ -41,7 +41,13 @@ def train(
         try:
             trainer = Trainer(settings, out, data=data, progress=tell)
             best = trainer.run(resume=not restart)
-            checkpoint = refine(best, trainer.validation, whole_wh=trainer.whole_wh)
+            checkpoint = refine(
+                best,
+                trainer.validation,
+                goal=settings.limits.goal,
+                min_recall=settings.limits.min_recall,
+                whole_wh=trainer.whole_wh,
+            )
         except OSError as error:
             raise TrainingError(f"{out} cannot be written: {error.strerror or error}") from error
         plot_log(out / "log.csv", out / "curve.png")

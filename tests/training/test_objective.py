@@ -9,7 +9,7 @@ from torch import nn
 from jetspect.errors import TrainingError
 from jetspect.models.answer import Answer
 from jetspect.training.config import LossSettings
-from jetspect.training.objective import objective
+from jetspect.training.objective import Target, objective
 
 MODEL = nn.Conv2d(1, 1, 1)
 NONE = {"bce": 0.0, "dice": 0.0}
@@ -20,7 +20,10 @@ def value(
 ) -> float:
     settings = LossSettings(**{**NONE, **weights})  # type: ignore[arg-type]
     masks = torch.tensor([mask], dtype=torch.uint8)
-    return objective(answer, masks, torch.tensor([defective]), torch.tensor([seen]), settings, MODEL).item()
+    pixels = torch.ones(masks.shape)
+    pixels[0, 0, 0] = 3.0
+    truth = Target(masks, torch.tensor([defective]), torch.tensor([seen]), pixels)
+    return objective(answer, truth, settings, MODEL, gamma=0.0).item()
 
 
 FLAT = Answer(torch.zeros(1, 1, 2, 2))
@@ -34,6 +37,13 @@ def test_terms_are_weighted_and_added() -> None:
     assert value(FLAT, mask, mse=2) == pytest.approx(2 * mse)
     nn.init.constant_(MODEL.weight, 3.0)
     assert value(FLAT, mask, mse=1, weights=0.1) == pytest.approx(mse + 0.1 * 9)
+
+
+def test_the_focal_term_weighs_pixels() -> None:
+    """With gamma 0 it is cross-entropy; the first pixel counts three times."""
+    answer = Answer(torch.tensor([[[[50.0, 0.0], [0.0, 0.0]]]]))
+    assert value(answer, [[0, 0], [0, 0]], focal=1) == pytest.approx((3 * 50 + 3 * math.log(2)) / 6)
+    assert value(answer, [[255, 0], [0, 0]], focal=1) == pytest.approx(math.log(2))
 
 
 def test_pixels_marked_255_and_masks_that_are_not_seen_do_not_count() -> None:

@@ -6,8 +6,10 @@ import pytest
 
 from jetspect.evaluation.datasets.base import Sample
 from jetspect.training.config import AugmentSettings, CropSettings
-from jetspect.training.images import load_images
+from jetspect.training.focal import FocalSettings
+from jetspect.training.images import IGNORED, LabelledImages, load_images
 from jetspect.training.sampling import CropSampler, WholeSampler, resize_pair
+from jetspect.training.transfer import TransferSettings
 
 U8 = npt.NDArray[np.uint8]
 PLAIN = AugmentSettings(rotate_deg=0, scale=0, stretch=0, gamma=0, contrast=0, brightness=0, tint=0, blur_px=0, noise=0)
@@ -99,6 +101,45 @@ def test_a_defect_between_the_grid_points_is_found_too() -> None:
     mask[201, 301] = 1
     batches = sampler([mask, CLEAN], 1.0)
     assert all(batches[step].defective.all() for step in range(10))
+
+
+def parted(hide: bool) -> LabelledImages:
+    """Two images whose part is the left half; the first has a dark defect there."""
+
+    class Parts(Images):
+        def part_mask(self, index: int) -> U8:
+            part = np.zeros((400, 600), np.uint8)
+            part[:, :300] = 1
+            return part
+
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            image = np.full((400, 600, 3), 100, np.uint8)
+            image[sample.mask > 0] = 10  # type: ignore[operator]
+            return Sample(sample.sample_id, image, sample.mask, sample.group)
+
+    return load_images(Parts([spot(40, 60), CLEAN]), channels=3, with_parts=True, hide_background=hide)
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_defects_are_transferred_into_the_parts_of_other_images(hide: bool) -> None:
+    transfer = TransferSettings(probability=1, most=1, poisson=0, flip=False, rotate_deg=0, scale=(1, 1))
+    crops = CropSettings(size_wh=(600, 400), batch=8, defect_share=0)
+    batches = CropSampler(parted(hide), crops, STILL, steps=2, seed=0, transfer=transfer)
+    for step in range(2):
+        for image, mask in zip(batches[step].images, batches[step].masks, strict=True):
+            defects = mask == 1
+            assert defects.sum() >= 100 and image[defects].max() < 60
+            assert bool((mask == IGNORED).any()) is hide
+        assert batches[step].defective.all() and batches[step].weights.size == 0
+
+
+def test_the_background_is_hidden_and_weighs_nothing() -> None:
+    crops = CropSettings(size_wh=(64, 64), batch=8, defect_share=0.5)
+    batch = CropSampler(parted(True), crops, PLAIN, steps=1, seed=0, focal=FocalSettings())[0]
+    assert batch.weights.shape == batch.masks.shape
+    assert not batch.weights[batch.masks == IGNORED].any() and batch.weights[batch.masks != IGNORED].min() == 1
+    assert batch.weights[batch.masks == 1].max() > 1
 
 
 def whole(masks: list[U8 | None], batch: int = 2, **changes: object) -> WholeSampler:
