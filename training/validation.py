@@ -18,10 +18,14 @@ U8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Curve:
-    """IoU of one class at all 255 thresholds: ``iou`` pooled over pixels, ``iou_mean`` over images with that class."""
+    """IoU of one class at all 255 thresholds: ``iou`` pooled over pixels, ``iou_mean`` over images with that class.
+
+    ``present`` is False where no validation image has the class, so that nothing can be said about it.
+    """
 
     iou: npt.NDArray[np.float64]
     iou_mean: npt.NDArray[np.float64]
+    present: bool = True
 
     @property
     def best_level(self) -> int:
@@ -67,7 +71,7 @@ def _curve(inside: npt.NDArray[np.int64], outside: npt.NDArray[np.int64]) -> Cur
     with_class = truth[:, 0] > 0
     per_image = tp[with_class] / union[with_class]
     mean = per_image.mean(axis=0) if with_class.any() else np.zeros(255)
-    return Curve(tp.sum(axis=0) / np.maximum(union.sum(axis=0), 1), mean)
+    return Curve(tp.sum(axis=0) / np.maximum(union.sum(axis=0), 1), mean, bool(with_class.any()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +94,17 @@ class Judgement:
 
     @property
     def iou(self) -> float:
-        """Pooled IoU at the best threshold of each class, averaged over the classes."""
-        return sum(float(c.iou[c.best_level - 1]) for c in self.curves) / len(self.curves)
+        """Pooled IoU at the best threshold of each class, averaged over the classes that are present."""
+        return self._average([float(c.iou[c.best_level - 1]) for c in self.curves if c.present])
 
     @property
     def iou_mean(self) -> float:
         """Mean IoU over images at the same thresholds, averaged over the classes."""
-        return sum(float(c.iou_mean[c.best_level - 1]) for c in self.curves) / len(self.curves)
+        return self._average([float(c.iou_mean[c.best_level - 1]) for c in self.curves if c.present])
+
+    @staticmethod
+    def _average(values: list[float]) -> float:
+        return sum(values) / len(values) if values else 0.0
 
     @property
     def quality(self) -> float:
