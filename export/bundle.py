@@ -23,7 +23,7 @@ from jetspect import __version__
 from jetspect.errors import ExportError
 from jetspect.export.card import model_card
 from jetspect.export.geometry import Score, accepted_stride, tiling_contract
-from jetspect.export.graph import TileGraph, float_twin, fold_batch_norm, to_onnx
+from jetspect.export.graph import TileGraph, float_twin, fold_batch_norm, pools_globally, to_onnx
 from jetspect.export.job import ExportJob, ForegroundJob, check_job
 from jetspect.export.parity import MAX_ABS, float_scorer, measure_parity, require_parity
 from jetspect.export.writer import pack, refuse_to_lose, write_bundle
@@ -75,7 +75,8 @@ def export_bundle(job: ExportJob, out: Path, *, force: bool = False, report: Rep
     check_job(job)
     stride, exported = _prove(job, report)
     report("measuring stride and halo")
-    contract = tiling_contract(exported["fp32"].score, job.texture, stride, tile_px=job.tile_px)
+    fp32 = exported["fp32"]
+    contract = tiling_contract(fp32.score, job.texture, stride, tile_px=job.tile_px, pools=pools_globally(fp32.data))
     files = {f"model.{precision}.onnx": graph.data for precision, graph in exported.items()}
     golden = {"tiles": job.golden_set, "scores": _golden_scores(job, exported["fp32"].data)}
     manifest = _manifest(job, contract, exported)

@@ -54,7 +54,13 @@ def accepted_stride(score: Score, channels: int) -> int:
 
 
 def tiling_contract(
-    score: Score, image: U8, accepted_px: int, *, tile_px: int | None = None, tolerance: float = TOLERANCE
+    score: Score,
+    image: U8,
+    accepted_px: int,
+    *,
+    tile_px: int | None = None,
+    tolerance: float = TOLERANCE,
+    pools: str | None = None,
 ) -> TilingContract:
     """Measure stride and halo, prove them by stitching the image as the runtime does, and choose a tile size.
 
@@ -66,6 +72,9 @@ def tiling_contract(
         uint8 H x W x C with real texture, at least 256 px each way.
     accepted_px
         From :func:`accepted_stride`.
+    pools
+        Operator that looks at the whole tile (:func:`~jetspect.export.graph.pools_globally`): then no halo is looked for,
+        since one that seemed enough on this image would not be on another.
 
     Raises
     ------
@@ -84,14 +93,15 @@ def tiling_contract(
             "give images that show defects, and check mean, std and the weights"
         )
     # A model may accept sizes on a finer grid than it samples on: then only the coarser stride tiles exactly.
-    for stride in (s for s in _STRIDES if s >= accepted_px):
+    for stride in (s for s in _STRIDES if s >= accepted_px and pools is None):
         error = border_error(score, image, whole, stride)
         enough = [halo for halo in range(0, len(error) - stride, stride) if error[halo] <= tolerance]
         for halo in enough[:_WIDENINGS]:
             left = stitched_error(score, image, whole, halo, stride)
             if left <= tolerance:
                 return _exact(stride, halo, max(left, float(error[halo])), tile_px)
-    _log.warning("no halo up to %d px makes tiles exact; the model is recorded as blend", image.shape[0] * 3 // 8)
+    why = f"{pools} looks at the whole tile" if pools else f"no halo up to {image.shape[0] * 3 // 8} px is enough"
+    _log.warning("tiles cannot be exact: %s; the model is recorded as blend", why)
     tile = tile_px or round_up(512, accepted_px)
     overlap = round_up(tile // 8, accepted_px)
     error = border_error(score, image, whole, accepted_px)
@@ -120,7 +130,9 @@ def border_error(score: Score, image: U8, whole: F32, stride_px: int) -> npt.NDA
 
 def stitched_error(score: Score, image: U8, whole: F32, halo_px: int, stride_px: int) -> float:
     """Return the largest difference of probability between the image stitched from cores and its whole answer."""
-    tile = max(2 * halo_px + stride_px, round_up(image.shape[0] // 2, stride_px))
+    side = image.shape[0]
+    # Cores of an eighth of the image at least: a wide halo must not cost thousands of tiles.
+    tile = round_up(max(2 * halo_px + side // 8, side // 2), stride_px)
     grid = plan_tiles(image.shape[:2], tile_px=tile, halo_px=halo_px, stride_px=stride_px)
     worst = 0.0
     for cut in grid.tiles:

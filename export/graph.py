@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import onnx
+import onnx.numpy_helper
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -21,6 +22,7 @@ from jetspect.errors import ExportError
 
 OPSET = 18
 Activation = Literal["sigmoid", "softmax"]
+_GLOBAL = ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "InstanceNormalization", "GroupNormalization")
 
 
 class TileGraph(nn.Module):
@@ -120,6 +122,29 @@ def float_twin(graph: bytes) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString()
     return data
+
+
+def pools_globally(graph: bytes) -> str | None:
+    """Return the name of an operator that looks at the whole height or width at once; None where every answer is local.
+
+    Such a model gives a pixel another answer in another tile, however large the halo.
+    """
+    model = onnx.load_from_string(graph)
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            constants[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
+    for node in model.graph.node:
+        if node.op_type in _GLOBAL:
+            return str(node.op_type)
+        if node.op_type.startswith("Reduce"):
+            axes = [a for attribute in node.attribute if attribute.name == "axes" for a in attribute.ints]
+            if len(node.input) > 1 and node.input[1] in constants:
+                axes = constants[node.input[1]].ravel().tolist()
+            # N, C, H, W: the mean over channels is local, one over rows or columns is not.
+            if not axes or any(axis % 4 in (2, 3) for axis in axes):
+                return str(node.op_type)
+    return None
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:

@@ -17,7 +17,7 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from jetspect.errors import ExportError
-from jetspect.export.graph import TileGraph, float_twin, fold_batch_norm, to_onnx
+from jetspect.export.graph import TileGraph, float_twin, fold_batch_norm, pools_globally, to_onnx
 from jetspect.export.parity import float_scorer
 from jetspect.models.unet import UNet
 from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -189,3 +189,25 @@ def test_onnx_runtime_can_optimise_the_graph_without_a_warning(
     options.log_severity_level = 2
     onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
     assert capfd.readouterr().err == ""
+
+
+class Pooled(nn.Module):
+    """Adds the mean over some axes to what a convolution answers."""
+
+    def __init__(self, *axes: int) -> None:
+        super().__init__()
+        self.conv, self.axes = nn.Conv2d(3, 1, 3, padding=1), axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return y + (y * y).mean(dim=self.axes, keepdim=True) if self.axes else torch.as_tensor(y)
+
+
+@pytest.mark.parametrize(("axes", "found"), [((), False), ((1,), False), ((2, 3), True), ((-1,), True)])
+def test_an_operator_that_looks_at_the_whole_tile_is_found(axes: tuple[int, ...], found: bool) -> None:
+    assert (pools_globally(export(Pooled(*axes))) is not None) is found
+
+
+def test_normalising_per_image_looks_at_the_whole_tile() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.InstanceNorm2d(2)).eval()
+    assert pools_globally(export(model)) is not None
