@@ -16,6 +16,8 @@ from jetspect.errors import InputError
 from jetspect.models.registry import build_model
 
 FORMAT = 1
+# Fields that files written before them do not have.
+LATER = frozenset({"frame_wh", "decision_threshold"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,10 @@ class Checkpoint:
         Per class, fitted on validation data.
     info
         Where the weights come from: plain types only.
+    frame_wh
+        For a model that sees whole frames: the width and height they are resized to, in px.
+    decision_threshold
+        For a model that decides on whole images: at or above this probability an image is defective.
     """
 
     model: str
@@ -45,6 +51,8 @@ class Checkpoint:
     thresholds_low: tuple[float, ...] = ()
     min_area_px: tuple[int, ...] = ()
     info: dict[str, Any] = field(default_factory=dict)
+    frame_wh: tuple[int, int] | None = None
+    decision_threshold: float | None = None
 
     def build(self) -> nn.Module:
         """Return the model with its weights, in evaluation mode.
@@ -71,11 +79,11 @@ class Checkpoint:
         """Read a checkpoint; see :func:`load_file`."""
         data = load_file(path)
         names = {f.name for f in fields(cls)}
-        if data.get("format") != FORMAT or not names <= set(data):
+        if data.get("format") != FORMAT or not names - LATER <= set(data):
             raise InputError(
                 f"{path} is not a jetspect checkpoint; for bare weights give --model module:factory and --classes"
             )
-        return cls(**{name: data[name] for name in names})
+        return cls(**{name: data[name] for name in names if name in data})
 
 
 def load_file(path: Path) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from jetspect.errors import InputError
+from jetspect.models.segdec import SegDecNet
 from jetspect.models.unet import UNet
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"unet": UNet}
+MODELS: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "segdec": SegDecNet}
 
 
 def build_model(name: str, kwargs: dict[str, Any] | None = None) -> nn.Module:
