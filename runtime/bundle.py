@@ -33,10 +33,11 @@ _MAX_GOLDEN_BYTES = 512 * 1024**2
 
 @dataclass(frozen=True, eq=False)
 class GoldenTiles:
-    """Inputs and FP32 answers: tiles uint8 N x T x T x C, scores uint8 N x K x T x T."""
+    """Inputs and FP32 answers: tiles uint8 N x T x T x C, scores uint8 N x K x T x T, decisions uint8 N x 1 or None."""
 
     tiles: npt.NDArray[np.uint8]
     scores: npt.NDArray[np.uint8]
+    decisions: npt.NDArray[np.uint8] | None = None
 
 
 class Bundle:
@@ -107,14 +108,16 @@ class Bundle:
             They cannot be read, or their shapes contradict the manifest.
         """
         golden, classes = self.manifest.golden, len(self.manifest.output.classes)
-        area = golden.tiles * golden.tile_px**2
+        height, width = golden.tile_hw
+        area = golden.tiles * height * width
         if area * (self.manifest.input.channels + classes) > _MAX_GOLDEN_BYTES:
             raise BundleError(
                 f"{self.path}: golden tiles of more than {_MAX_GOLDEN_BYTES // 1024**2} MiB; export again"
             )
-        edge = golden.tile_px
-        tiles = self._array("tiles", (golden.tiles, edge, edge, self.manifest.input.channels))
-        return GoldenTiles(tiles, self._array("scores", (golden.tiles, classes, edge, edge)))
+        tiles = self._array("tiles", (golden.tiles, height, width, self.manifest.input.channels))
+        scores = self._array("scores", (golden.tiles, classes, height, width))
+        decides = self.manifest.output.decision is not None
+        return GoldenTiles(tiles, scores, self._array("decisions", (golden.tiles, 1)) if decides else None)
 
     def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         """Read one array of golden.npz; its header is judged before its data is unpacked."""
@@ -190,10 +193,27 @@ def _check_signature_of_graph(where: str, info: OnnxInfo, manifest: Manifest) ->
         raise BundleIntegrityError(f"{where} keeps data of {info.external[0]} in another file; export it as one file")
     if info.foreign:
         raise BundleError(f"{where} uses {info.foreign[0]}; graphs use standard ONNX operators only: export it again")
+    _check_decision_of_graph(where, info, manifest)
     channels, classes = manifest.input.channels, len(manifest.output.classes)
-    for values, kind, axis, size in ((info.inputs, "takes", 3, channels), (info.outputs, "returns", 1, classes)):
+    scores = info.outputs if manifest.output.decision is None else info.outputs[:1]
+    for values, kind, axis, size in ((info.inputs, "takes", 3, channels), (scores, "returns", 1, classes)):
         got = ", ".join(map(str, values)) or "nothing"
         value = values[0] if len(values) == 1 else None
         if value is None or value.dtype != "uint8" or len(value.shape) != 4 or value.shape[axis] != size:
             layout = f"tiles N x T x T x {channels}" if kind == "takes" else f"scores N x {classes} x T x T"
             raise BundleError(f"{where} {kind} {got}; the manifest says uint8 {layout}: export again")
+        frame_wh, height_at = manifest.tiling.frame_wh, 1 if kind == "takes" else 2
+        if frame_wh is not None and value.shape[height_at : height_at + 2] != (frame_wh[1], frame_wh[0]):
+            raise BundleError(
+                f"{where} {kind} {got}; the manifest says frames of {frame_wh[0]} x {frame_wh[1]} px: export again"
+            )
+
+
+def _check_decision_of_graph(where: str, info: OnnxInfo, manifest: Manifest) -> None:
+    spec = manifest.output.decision
+    if spec is None:
+        return
+    second = info.outputs[1] if len(info.outputs) == 2 else None
+    if second is None or (second.name, second.dtype, second.shape[1:]) != (spec.name, "uint8", (1,)):
+        got = ", ".join(map(str, info.outputs)) or "nothing"
+        raise BundleError(f"{where} returns {got}; the manifest says scores and {spec.name}: uint8 N x 1: export again")

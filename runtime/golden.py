@@ -52,12 +52,14 @@ def check_golden(
     tolerance = bundle.manifest.graphs[precision].tolerance
     edge = tile_px or bundle.manifest.golden.tile_px
     largest, means = [], []
-    for tile, expected in zip(golden.tiles, golden.scores, strict=True):
+    for index, (tile, expected) in enumerate(zip(golden.tiles, golden.scores, strict=True)):
         total = count = peak = 0
         for got, wanted in _answers(engine, tile, expected, bundle.manifest.tiling, edge, batch):
             difference = np.abs(got.astype(np.int16) - wanted)
             peak = max(peak, int(difference.max()))
             total, count = total + int(difference.sum()), count + difference.size
+        if golden.decisions is not None:
+            _require_decision(engine, index, int(golden.decisions[index, 0]), tolerance.max_levels, batch)
         largest.append(peak)
         means.append(total / count)
     wrong = [i for i in range(len(means)) if largest[i] > tolerance.max_levels or means[i] > tolerance.mean_levels]
@@ -77,7 +79,7 @@ def _answers(
 ) -> Iterator[tuple[U8, U8]]:
     """Yield pairs of comparable scores K x h x w: the engine's and the golden ones, for engine tiles of ``edge``."""
     side = tile.shape[0]
-    if edge == side:
+    if edge == side or contract.mode == "whole":
         for scores in _run(engine, tile, len(expected), batch):
             yield scores, expected
         return
@@ -96,6 +98,20 @@ def _answers(
         (top, left), (rows, columns) = cut.crop, cut.core
         for scores in _run(engine, padded[y : y + edge, x : x + edge], len(expected), batch):
             yield scores[:, top, left][:, :keep, :keep], expected[:, rows, columns][:, :keep, :keep]
+
+
+def _require_decision(engine: Engine, index: int, expected: int, max_levels: int, batch: int) -> None:
+    """Compare the decision of the last run, in every slot of its batch, with the golden one."""
+    got = engine.decisions
+    if got is None or got.shape != (batch, 1):
+        what = "no decision" if got is None else f"decisions {got.shape}"
+        raise EngineError(f"{engine.info} returns {what} for golden frames, expected {(batch, 1)}")
+    off = int(np.abs(got.astype(np.int16) - expected).max())
+    if off > max_levels:
+        raise GoldenMismatchError(
+            f"{engine.info} does not reproduce the decision on golden frame {index}: it is off by {off} of 255 levels, "
+            f"{max_levels} are allowed. It must not go live: rebuild the engine, or export the bundle again"
+        )
 
 
 def _run(engine: Engine, tile: U8, classes: int, batch: int) -> U8:

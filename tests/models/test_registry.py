@@ -16,7 +16,7 @@ def test_a_registered_name_and_a_factory_path_make_models() -> None:
 @pytest.mark.parametrize(
     ("name", "kwargs", "message"),
     [
-        ("nosuch", {}, "not known; use unet"),
+        ("nosuch", {}, "not known; use .*unet"),
         ("no_such_package_here:make", {}, "cannot be imported"),
         ("torch.nn:NoSuchLayer", {}, "has no NoSuchLayer"),
         ("torch:__version__", {}, "is not callable"),
