@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,40 +24,32 @@ from jetspect.export.card import model_card
 from jetspect.export.geometry import Score, accepted_stride, tiling_contract
 from jetspect.export.graph import TileGraph, float_twin, fold_batch_norm, to_onnx
 from jetspect.export.job import ExportJob, check_job
-from jetspect.export.parity import float_scorer, measure_parity, require_parity
+from jetspect.export.parity import PRECISIONS, TOLERANCES, float_scorer, measure_parity, require_parity
+from jetspect.export.whole import ProvenGraph, prove_whole, torch_answers
 from jetspect.export.writer import pack, refuse_to_lose, write_bundle
 from jetspect.runtime.bundle import MANIFEST, Bundle
 from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from jetspect.runtime.manifest import (
+    DecisionSpec,
     GoldenSpec,
-    GoldenTolerance,
     GraphSpec,
     InputContract,
     Manifest,
     OutputContract,
-    Parity,
     Precision,
     TilingContract,
 )
 
 __all__ = ["ExportJob", "export_bundle", "manifest_json"]
 U8 = npt.NDArray[np.uint8]
-# Levels of 255 that a correct engine may be off: FP32 by rounding at the edge of a level, FP16 by its arithmetic.
-TOLERANCES: dict[Precision, GoldenTolerance] = {
-    "fp32": GoldenTolerance(max_levels=2, mean_levels=0.05),
-    "fp16": GoldenTolerance(max_levels=8, mean_levels=0.5),
-}
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class _Graph:
-    """One exported graph, proven against the model."""
+class _Graph(ProvenGraph):
+    """The same with its float twin, on which tiling is measured."""
 
-    data: bytes
     score: Score
-    parity: Parity
 
 
 def export_bundle(job: ExportJob, out: Path, *, force: bool = False, report: Report = lambda _: None) -> Manifest:
@@ -71,6 +63,36 @@ def export_bundle(job: ExportJob, out: Path, *, force: bool = False, report: Rep
     """
     refuse_to_lose(out, force=force)
     check_job(job)
+    exported: Mapping[Precision, ProvenGraph]
+    left_out: dict[str, str] = {}
+    if job.frame_wh is not None:
+        whole = prove_whole(job, job.frame_wh, report)
+        stride, contract, exported, left_out = whole.contract.stride_px, whole.contract, whole.graphs, whole.left_out
+        golden = whole.golden
+    else:
+        stride, graphs = _prove(job, report)
+        report("measuring stride and halo")
+        contract = tiling_contract(graphs["fp32"].score, job.texture, stride, tile_px=job.tile_px)
+        exported = graphs
+        golden = {"tiles": job.golden_set, "scores": _golden_scores(job, exported["fp32"].data)}
+    files = {f"model.{precision}.onnx": graph.data for precision, graph in exported.items()}
+    files["golden.npz"] = pack(**golden)
+    manifest = _manifest(job, contract, exported)
+    if job.measure is not None:
+        report("measuring accuracy")
+        draft = Bundle(out, {**files, MANIFEST: b""}, manifest, signature="draft")
+        fp32 = manifest.graphs["fp32"].model_copy(update={"accuracy": job.measure(draft)})
+        manifest = manifest.model_copy(update={"graphs": {**manifest.graphs, "fp32": fp32}})
+    files[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
+    files["MODEL_CARD.md"] = model_card(manifest, job.notes, left_out).encode()
+    files["report.json"] = _report(job, stride, exported, left_out)
+    report("writing and verifying")
+    write_bundle(files, out, force=force)
+    return manifest
+
+
+def _prove(job: ExportJob, report: Report) -> tuple[int, dict[Precision, _Graph]]:
+    """Return the stride that the model accepts and its graphs, each proven against it."""
     report("checking the model")
     reference = torch_score(job)
     stride = accepted_stride(reference, job.channels)
@@ -80,22 +102,7 @@ def export_bundle(job: ExportJob, out: Path, *, force: bool = False, report: Rep
     for precision in PRECISIONS:
         report(f"exporting {precision}")
         exported[precision] = _export(job, folded, reference, precision, stride)
-    report("measuring stride and halo")
-    contract = tiling_contract(exported["fp32"].score, job.texture, stride, tile_px=job.tile_px)
-    files = {f"model.{precision}.onnx": graph.data for precision, graph in exported.items()}
-    files["golden.npz"] = pack(tiles=job.golden_set, scores=_golden_scores(job, files["model.fp32.onnx"]))
-    manifest = _manifest(job, contract, exported)
-    if job.measure is not None:
-        report("measuring accuracy")
-        draft = Bundle(out, {**files, MANIFEST: b""}, manifest, signature="draft")
-        fp32 = manifest.graphs["fp32"].model_copy(update={"accuracy": job.measure(draft)})
-        manifest = manifest.model_copy(update={"graphs": {**manifest.graphs, "fp32": fp32}})
-    files[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
-    files["MODEL_CARD.md"] = model_card(manifest, job.notes).encode()
-    files["report.json"] = _report(job, stride, exported)
-    report("writing and verifying")
-    write_bundle(files, out, force=force)
-    return manifest
+    return stride, exported
 
 
 def _export(job: ExportJob, model: nn.Module, reference: Score, precision: Precision, stride: int) -> _Graph:
@@ -109,7 +116,7 @@ def _export(job: ExportJob, model: nn.Module, reference: Score, precision: Preci
     parity = measure_parity(reference, score, job.tiles, [c.threshold for c in job.classes])
     require_parity(parity, precision)
     _check_rounding(data, score, job.golden_set, precision)
-    return _Graph(data, score, parity)
+    return _Graph(data, parity, score)
 
 
 def _wrap(job: ExportJob, model: nn.Module, *, half: bool = False, as_float: bool = False) -> TileGraph:
@@ -118,7 +125,10 @@ def _wrap(job: ExportJob, model: nn.Module, *, half: bool = False, as_float: boo
 
 
 def torch_score(job: ExportJob) -> Score:
-    """Return the PyTorch model as a scorer: uint8 tiles in, probabilities out."""
+    """Return the PyTorch model as a scorer: uint8 tiles (or whole frames) in, probabilities out."""
+    if job.frame_wh is not None:
+        answers = torch_answers(job)
+        return lambda frames: answers(frames)[0]
     graph = _wrap(job, job.model, as_float=True)
 
     @torch.no_grad()
@@ -159,7 +169,8 @@ def _golden_scores(job: ExportJob, graph: bytes) -> U8:
         return np.concatenate([engine.run(tiles[i : i + 1]).copy() for i in range(len(tiles))])
 
 
-def _manifest(job: ExportJob, contract: TilingContract, exported: dict[Precision, _Graph]) -> Manifest:
+def _manifest(job: ExportJob, contract: TilingContract, exported: Mapping[Precision, ProvenGraph]) -> Manifest:
+    decides = job.frame_wh is not None
     return Manifest(
         name=job.name,
         version=job.version,
@@ -174,7 +185,11 @@ def _manifest(job: ExportJob, contract: TilingContract, exported: dict[Precision
         ),
         tiling=contract,
         output=OutputContract(
-            activation=job.activation, classes=job.classes, open_px=job.open_px, close_px=job.close_px
+            activation=job.activation,
+            classes=job.classes,
+            open_px=job.open_px,
+            close_px=job.close_px,
+            decision=DecisionSpec(threshold=job.decision_threshold) if decides else None,
         ),
         graphs={
             precision: GraphSpec(
@@ -185,11 +200,18 @@ def _manifest(job: ExportJob, contract: TilingContract, exported: dict[Precision
             )
             for precision, graph in exported.items()
         },
-        golden=GoldenSpec(file="golden.npz", tiles=len(job.golden_set), tile_px=job.golden_set.shape[1]),
+        golden=GoldenSpec(
+            file="golden.npz",
+            tiles=len(job.golden_set),
+            tile_px=max(job.golden_set.shape[1:3]),
+            tile_wh=job.frame_wh,
+        ),
     )
 
 
-def _report(job: ExportJob, stride: int, exported: dict[Precision, _Graph]) -> bytes:
+def _report(
+    job: ExportJob, stride: int, exported: Mapping[Precision, ProvenGraph], left_out: Mapping[str, str]
+) -> bytes:
     """What the export saw, for people who want to look closer than the manifest."""
     operators: dict[str, dict[str, int]] = {}
     for precision, graph in exported.items():
@@ -197,10 +219,11 @@ def _report(job: ExportJob, stride: int, exported: dict[Precision, _Graph]) -> b
         operators[precision] = {name: names.count(name) for name in sorted(set(names))}
     report = {
         "accepted_stride_px": stride,
-        "texture_hw": list(job.texture.shape[:2]),
-        "tile_px": int(job.tiles.shape[1]),
+        "texture_hw": list(job.texture.shape[:2]) if job.frame_wh is None else None,
+        "tile_px": int(max(job.tiles.shape[1:3])),
         "tiles": list(job.tile_origins),
         "operators": operators,
+        **({"frame_wh": list(job.frame_wh), "left_out": dict(left_out)} if job.frame_wh is not None else {}),
     }
     return (json.dumps(report, indent=2) + "\n").encode()
 

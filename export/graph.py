@@ -70,14 +70,13 @@ class FrameGraph(TileGraph):
 
     def forward(self, tiles_u8: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         mask, decision = self.model(self._normalised(tiles_u8))
-        size = tiles_u8.shape[1], tiles_u8.shape[2]
-        logits = nn.functional.interpolate(mask.float(), size=size, mode="bilinear", align_corners=False)
+        # Given as factors, not as a size, the interpolation needs no shape at run time.
+        factors = float(tiles_u8.shape[1] // mask.shape[2]), float(tiles_u8.shape[2] // mask.shape[3])
+        logits = nn.functional.interpolate(mask.float(), scale_factor=factors, mode="bilinear", align_corners=False)
         return self._answer(self._activate(logits)), self._answer(decision.float().sigmoid())
 
 
-def to_onnx(
-    graph: TileGraph, *, channels: int, stride_px: int = 1, frame_wh: tuple[int, int] | None = None
-) -> bytes:
+def to_onnx(graph: TileGraph, *, channels: int, stride_px: int = 1, frame_wh: tuple[int, int] | None = None) -> bytes:
     """Export a tile graph with dynamic batch, height and width (multiples of the stride), or a frame graph of one size.
 
     Raises

@@ -1,8 +1,8 @@
 """The segmentation and decision network of Tabernik et al.: where is a defect, and does this part have one?
 
 Tabernik, Šela, Skvarč and Skočaj (2020), "Segmentation-based deep-learning approach for surface-defect detection", Journal of
-Intelligent Manufacturing 31, section 3; layers as in the authors' published code (skokec/segdec-net-jim2019). The decision pools
-over the whole picture, so this model cannot be cut into tiles: it always sees the whole frame, resized to the size it was trained on.
+Intelligent Manufacturing 31, section 3; layers as in the authors' published code (skokec/segdec-net-jim2019). The decision
+pools over the whole picture, so this model cannot be tiled: it sees the whole frame, resized to the size it was trained on.
 """
 
 from __future__ import annotations

@@ -117,12 +117,15 @@ class Inspector:
 
     def segment(self, image: U8) -> U8:
         """Return the class mask of an image after post-processing: uint8 H x W, 0 background, k class k-1."""
-        scores = self._mapper.score(image)
-        return paint(self._components(scores), scores.grid.frame_hw)
+        return self.segment_and_decide(image)[0]
 
-    def decide(self, image: U8) -> float | None:
-        """Return the probability that the image as a whole shows a defect, 0-1; None where the bundle does not decide so."""
-        return self._mapper.score(image).decision
+    def segment_and_decide(self, image: U8) -> tuple[U8, float | None]:
+        """Return the class mask and the probability that the image as a whole shows a defect, 0-1.
+
+        The probability is None where the bundle does not decide on images.
+        """
+        scores = self._mapper.score(image)
+        return paint(self._components(scores), scores.grid.frame_hw), scores.decision
 
     def score_map(self, image: U8) -> U8:
         """Return a copy of the stitched score map: uint8 K x H x W."""

@@ -164,7 +164,9 @@ class GoldenSpec(Part):
     file: FileName
     tiles: int = Field(ge=1)
     tile_px: int = Field(ge=1)
-    tile_wh: tuple[int, int] | None = Field(None, description="Width and height of golden frames; None for square tiles")
+    tile_wh: tuple[int, int] | None = Field(
+        None, description="Width and height of golden frames; None for square tiles"
+    )
 
     @property
     def tile_hw(self) -> tuple[int, int]:

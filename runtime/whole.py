@@ -5,6 +5,7 @@ What pools over the whole picture (a decision) gives another answer on tiles, so
 
 from __future__ import annotations
 
+from itertools import pairwise
 from time import perf_counter_ns
 
 import cv2
@@ -89,7 +90,7 @@ class WholeMapper:
             self._score_map[k] = resize(scores[k], (frame_hw[1], frame_hw[0]))
             hot.append(((0, 0, *frame_hw),) if self._score_map[k].max() >= low else ())
         times.append(perf_counter_ns())
-        gather_ms, engine_ms, scatter_ms = ((b - a) / 1e6 for a, b in zip(times, times[1:], strict=False))
+        gather_ms, engine_ms, scatter_ms = ((b - a) / 1e6 for a, b in pairwise(times))
         decision = None if decisions is None else int(decisions[0, 0]) / 255
         grid = _one_tile(frame_hw, self._frame_wh)
         return Scores(self._score_map, tuple(hot), grid, gather_ms, engine_ms, scatter_ms, decision)

@@ -17,6 +17,7 @@ from jetspect.runtime.signing import make_keys, sign_bundle
 
 app = typer.Typer(help="Look at, verify and sign bundles.", no_args_is_help=True)
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)]
+SHOWN = ("iou", "iou_mean", "image_recall", "decision_fp", "decision_fn")
 KeyOption = Annotated[Path | None, typer.Option("--public-key", help="ed25519 public key (PEM) it must be signed with.")]
 
 
@@ -33,16 +34,19 @@ def show(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     if m.description:
         console.print(escape(m.description))
     tiling = f"exact, halo {m.tiling.halo_px} px" if m.tiling.mode == "exact" else "blended (Hann)"
-    console.print(
-        f"input uint8 {m.input.colour_order}, tiles of {m.tiling.tile_px} px, stride {m.tiling.stride_px} px, {tiling}"
-    )
+    frame = m.tiling.frame_wh
+    seen = f"tiles of {m.tiling.tile_px} px" if frame is None else f"whole frames resized to {frame[0]} x {frame[1]} px"
+    cut = tiling if frame is None else "never tiled"
+    console.print(f"input uint8 {m.input.colour_order}, {seen}, stride {m.tiling.stride_px} px, {cut}")
+    if m.output.decision is not None:
+        console.print(f"decides on the image as a whole: NOK at or above {m.output.decision.threshold:.3f}; defects only show where")
     table = Table("class", "threshold", "low threshold", "smallest area", title_justify="left")
     for c in m.output.classes:
         table.add_row(c.name, f"{c.threshold:.3f}", f"{c.threshold_low:.3f}", f"{c.min_area_px} px")
     console.print(table)
     table = Table("graph", "size", "differs from PyTorch by", "mask IoU", "accuracy")
     for name, g in m.graphs.items():
-        accuracy = ", ".join(f"{k} {v:.3f}" for k, v in g.accuracy.items() if k in ("iou", "iou_mean", "image_recall"))
+        accuracy = ", ".join(f"{k} {v:.3f}" for k, v in g.accuracy.items() if k in SHOWN)
         size = f"{opened.sizes[g.file] / 1e6:.1f} MB"
         table.add_row(name, size, f"{g.parity.max_abs:.1e}", f"{g.parity.mask_iou:.4f}", accuracy)
     console.print(table)

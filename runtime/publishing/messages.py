@@ -108,7 +108,10 @@ class ResultMessage(Message):
     model: ModelInfo
     evidence: tuple[EvidenceRef, ...] = ()
     decision: float | None = Field(
-        None, ge=0, le=1, description="Probability that the image as a whole shows a defect; left out where not decided so"
+        None,
+        ge=0,
+        le=1,
+        description="Probability that the image as a whole shows a defect; left out where not decided so",
     )
 
     def payload(self) -> bytes:
