@@ -35,7 +35,7 @@ class SegDecNet(nn.Module):
     norm
         The paper's feature normalisation (zero mean, unit variance per channel). ``batch`` learns the statistics for later
         use and folds into the convolutions; ``instance`` takes them from the picture at hand, always, as the authors' code
-        does with its batches of one image.
+        does with its batches of one image (one side must then be 128 px or more).
     detach
         Stop the gradient of the decision before the segmentation network (the paper trains it frozen, in a second step).
 
