@@ -118,7 +118,8 @@ def _check_answer(job: ExportJob, frame_wh: tuple[int, int], score: FrameScore) 
             raise ExportError(f"the model takes no frame of {width} x {height} px: {line.strip()[:200]}") from error
     shapes = [tuple(x.shape) for x in raw] if isinstance(raw, tuple) else []
     stride = height // shapes[0][2] if len(shapes) == 2 and len(shapes[0]) == 4 else 0
-    if not stride or shapes != [(2, classes, height // stride, width // stride), (2, 1)] or height % stride:
+    fits = bool(stride) and not (height % stride or width % stride)
+    if not fits or shapes != [(2, classes, height // stride, width // stride), (2, 1)]:
         said = shapes or type(raw).__name__
         raise ExportError(
             f"the model answers {said} for two frames of {width} x {height} px; a mask 2 x {classes} x {height}/s x {width}/s "
