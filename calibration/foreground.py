@@ -12,8 +12,8 @@ import numpy.typing as npt
 from jetspect.calibration.expressive import rendered_tiles
 from jetspect.errors import DataSetError, InputError
 from jetspect.evaluation.datasets.base import DataSet
-from jetspect.export.bundle import torch_score
 from jetspect.export.job import ExportJob, ForegroundJob
+from jetspect.export.tiles import torch_score
 from jetspect.models.checkpoint import Checkpoint
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine

@@ -22,10 +22,12 @@ from jetspect.calibration.foreground import (
     foreground_job,
     measure_foreground,
 )
+from jetspect.calibration.frames import decision_errors, frame_size, select_frames
 from jetspect.errors import InputError
 from jetspect.evaluation.datasets import DataSet, open_dataset
 from jetspect.evaluation.evaluate import evaluate
-from jetspect.export.bundle import ExportJob, export_bundle, torch_score
+from jetspect.export.bundle import ExportJob, export_bundle
+from jetspect.export.tiles import torch_score
 from jetspect.models.checkpoint import Checkpoint
 from jetspect.models.registry import build_model
 from jetspect.models.weights import load_file
@@ -38,7 +40,7 @@ from jetspect.runtime.scoring import gather
 from jetspect.runtime.tiling import Cut, Tile
 
 U8 = npt.NDArray[np.uint8]
-GOLDEN, PARITY = 4, 16
+GOLDEN, PARITY, PARITY_FRAMES = 4, 16, 8
 GOLDEN_PX = 384
 TEXTURE_PX = 1152
 REPORTED = ("iou", "iou_mean", "precision", "recall", "image_recall", "image_fpr", "n")
@@ -89,6 +91,7 @@ class ExportOptions:
     description: str = ""
     notes: Path | None = None
     tile_px: int | None = None
+    frame_wh: tuple[int, int] | None = None
     golden_from: Literal["data", "rendered"] = "data"
     bare: BareWeights | None = None
     foreground: ForegroundOptions | None = None
@@ -108,7 +111,12 @@ def export_checkpoint(
     model = checkpoint.build()
     report("choosing tiles")
     data = open_dataset(options.dataset, options.data, options.split)
-    crops = select_crops(data, PARITY, GOLDEN_PX, channels=checkpoint.channels)
+    frame_wh = frame_size(checkpoint, model, options.frame_wh)
+    crops = (
+        select_crops(data, PARITY, GOLDEN_PX, channels=checkpoint.channels)
+        if frame_wh is None
+        else select_frames(data, PARITY_FRAMES, frame_wh, channels=checkpoint.channels)
+    )
     notes = ""
     if options.notes is not None:
         try:
@@ -127,7 +135,7 @@ def export_checkpoint(
         mean=checkpoint.mean,
         std=checkpoint.std,
         tiles=crops.tiles,
-        texture=mosaic(data, checkpoint.channels),
+        texture=mosaic(data, checkpoint.channels) if frame_wh is None else crops.tiles[0],
         provenance=Provenance(
             model=describe_model(checkpoint),
             checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -140,9 +148,11 @@ def export_checkpoint(
         tile_origins=tuple(str(crop) for crop in crops.crops),
         notes=notes,
         measure=measure,
+        frame_wh=frame_wh,
+        decision_threshold=0.5 if checkpoint.decision_threshold is None else checkpoint.decision_threshold,
     )
     if options.golden_from == "rendered":
-        tiles = rendered_tiles(torch_score(job), GOLDEN, GOLDEN_PX, checkpoint.channels)
+        tiles = rendered_tiles(torch_score(job), GOLDEN, frame_wh or GOLDEN_PX, checkpoint.channels)
         job = replace(job, golden_tiles=tiles)
     if options.foreground is not None:
         first = foreground_job(options.foreground, data, options.split, rendered=options.golden_from == "rendered")
@@ -190,9 +200,19 @@ def measure_accuracy(bundle: Bundle, data: DataSet) -> dict[str, float]:
     """Judge the FP32 graph on a data set through the runtime."""
     engine, _ = open_engine(bundle)
     classes = tuple(c.name for c in bundle.manifest.output.classes)
+    decisions: list[float | None] = []
+
+    def segment(image: U8) -> U8:
+        mask, decision = inspector.segment_and_decide(image)
+        decisions.append(decision)
+        return mask
+
     with Inspector(bundle, engine, InspectorSettings(tiling=TilingSettings())) as inspector:
-        measures = evaluate(data, inspector.segment, classes).as_dict()
+        result = evaluate(data, segment, classes)
+    measures = result.as_dict()
     values = {name: measures[name] for name in REPORTED}
+    if (spec := bundle.manifest.output.decision) is not None:
+        values |= decision_errors([i.defective for i in result.images], decisions, spec.threshold)
     return {name: round(float(v), 5) for name, v in values.items() if v is not None and not math.isnan(v)}
 
 

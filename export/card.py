@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from jetspect.runtime.manifest import Manifest
+from collections.abc import Mapping
+
+from jetspect.runtime.manifest import Manifest, TilingContract
 
 
-def model_card(manifest: Manifest, notes: str = "") -> str:
-    """Describe a bundle in Markdown: what it finds, where it comes from, how good it is, how it was made."""
+def model_card(manifest: Manifest, notes: str = "", left_out: Mapping[str, str] | None = None) -> str:
+    """Describe a bundle in Markdown: what it finds, where it comes from, how good it is, how it was made.
+
+    ``left_out`` says why a precision has no graph.
+    """
     source, tiling = manifest.provenance, manifest.tiling
     lines = [f"# {manifest.name} {manifest.version}", "", manifest.description, ""]
     if notes:
@@ -16,6 +21,11 @@ def model_card(manifest: Manifest, notes: str = "") -> str:
         f"| {c.name} | {c.threshold:.3f} | {c.threshold_low:.3f} | {c.min_area_px} px |"
         for c in manifest.output.classes
     ]
+    if (decision := manifest.output.decision) is not None:
+        lines += [
+            "",
+            f"The image as a whole decides: a part is NOK at or above {decision.threshold:.3f}, whatever is located.",
+        ]
     if accuracy := manifest.graphs["fp32"].accuracy:
         lines += ["", "| validation (fp32) | value |", "|---|---|"]
         lines += [f"| {name} | {value:.4g} |" for name, value in accuracy.items()]
@@ -25,13 +35,17 @@ def model_card(manifest: Manifest, notes: str = "") -> str:
         lines += [
             f"| stage one, {n} | {g.parity.max_abs:.2g} | {g.parity.mask_iou:.4f} |" for n, g in first.graphs.items()
         ]
-    exact = f"exact with a halo of {tiling.halo_px} px (measured error {tiling.halo_error:.1e})"
+    lines += [
+        f"\n{name}: its decision differs from PyTorch's by at most {g.parity.decision_max_abs:.2g}"
+        for name, g in manifest.graphs.items()
+        if g.parity.decision_max_abs is not None
+    ]
+    lines += [f"\nNo {name} graph: {why}" for name, why in (left_out or {}).items()]
     lines += [
         "",
         f"- Model: {source.model}",
         f"- Data: {source.data or 'not stated'}",
-        f"- Tiling: {exact if tiling.mode == 'exact' else 'blended with Hann weights; no halo makes it exact'}, "
-        f"stride {tiling.stride_px} px, tiles of {tiling.tile_px} px",
+        f"- Tiling: {_tiling(tiling)}",
         *_stage_one(manifest),
         f"- Checkpoint sha256: {source.checkpoint_sha256 or 'none'}",
         f"- Made by: `{source.command or 'not stated'}`",
@@ -53,3 +67,14 @@ def _stage_one(manifest: Manifest) -> list[str]:
         f"- Stage one's data: {first.provenance.data or 'not stated'}",
         f"- Stage one's checkpoint sha256: {first.provenance.checkpoint_sha256 or 'none'}",
     ]
+
+
+def _tiling(tiling: TilingContract) -> str:
+    if tiling.frame_wh is not None:
+        width, height = tiling.frame_wh
+        return (
+            f"none; the whole frame is resized to {width} x {height} px and seen at once, stride {tiling.stride_px} px"
+        )
+    exact = f"exact with a halo of {tiling.halo_px} px (measured error {tiling.halo_error:.1e})"
+    how = exact if tiling.mode == "exact" else "blended with Hann weights; no halo makes it exact"
+    return f"{how}, stride {tiling.stride_px} px, tiles of {tiling.tile_px} px"

@@ -51,15 +51,35 @@ class TileGraph(nn.Module):
         self._activation, self._half, self._as_float = activation, half, as_float
 
     def forward(self, tiles_u8: Tensor) -> Tensor:
+        return self._answer(self._activate(self.model(self._normalised(tiles_u8)).float()))
+
+    def _normalised(self, tiles_u8: Tensor) -> Tensor:
         x = tiles_u8.permute(0, 3, 1, 2).float() * self.get_buffer("scale") + self.get_buffer("shift")
-        logits = self.model(x.half() if self._half else x).float()
-        p = logits.sigmoid() if self._activation == "sigmoid" else logits.softmax(dim=1)
-        answer: Tensor = p if self._as_float else (p * 255 + 0.5).clamp(0, 255).to(torch.uint8)
-        return answer
+        return x.half() if self._half else x
+
+    def _activate(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid() if self._activation == "sigmoid" else logits.softmax(dim=1)
+
+    def _answer(self, p: Tensor) -> Tensor:
+        return p if self._as_float else (p * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 
 
-def to_onnx(graph: TileGraph, *, channels: int, stride_px: int) -> bytes:
-    """Export a tile graph with dynamic batch, height and width (multiples of the stride).
+class FrameGraph(TileGraph):
+    """A model that sees whole frames and decides: uint8 N x H x W x C to scores N x K x H x W and decisions N x 1.
+
+    The model answers a coarse mask and a decision, both as logits; the mask's are interpolated to the frame's size (bilinear).
+    """
+
+    def forward(self, tiles_u8: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        mask, decision = self.model(self._normalised(tiles_u8))
+        # Given as factors, not as a size, the interpolation needs no shape at run time.
+        factors = float(tiles_u8.shape[1] // mask.shape[2]), float(tiles_u8.shape[2] // mask.shape[3])
+        logits = nn.functional.interpolate(mask.float(), scale_factor=factors, mode="bilinear", align_corners=False)
+        return self._answer(self._activate(logits)), self._answer(decision.float().sigmoid())
+
+
+def to_onnx(graph: TileGraph, *, channels: int, stride_px: int = 1, frame_wh: tuple[int, int] | None = None) -> bytes:
+    """Export a tile graph with dynamic batch, height and width (multiples of the stride), or a frame graph of one size.
 
     Raises
     ------
@@ -68,7 +88,8 @@ def to_onnx(graph: TileGraph, *, channels: int, stride_px: int) -> bytes:
     """
     edge = stride_px * max(2, -(-64 // stride_px))
     # Height and width differ and no axis is 1: torch.export specialises what looks equal or trivial.
-    example = torch.randint(0, 255, (2, edge, edge + stride_px, channels), dtype=torch.uint8)
+    height, width = (edge, edge + stride_px) if frame_wh is None else (frame_wh[1], frame_wh[0])
+    example = torch.randint(0, 255, (2, height, width, channels), dtype=torch.uint8)
     dim = torch.export.Dim.DYNAMIC
     with _quiet():
         try:
@@ -76,9 +97,9 @@ def to_onnx(graph: TileGraph, *, channels: int, stride_px: int) -> bytes:
                 graph.eval(),
                 (example,),
                 dynamo=True,
-                dynamic_shapes={"tiles_u8": {0: dim, 1: dim, 2: dim}},
+                dynamic_shapes={"tiles_u8": {0: dim} if frame_wh is not None else {0: dim, 1: dim, 2: dim}},
                 input_names=["tiles_u8"],
-                output_names=["scores_u8"],
+                output_names=["scores_u8", "decision_u8"] if isinstance(graph, FrameGraph) else ["scores_u8"],
                 opset_version=OPSET,
                 external_data=False,
                 optimize=True,
@@ -98,7 +119,9 @@ def to_onnx(graph: TileGraph, *, channels: int, stride_px: int) -> bytes:
 
 
 def float_twin(graph: bytes) -> bytes:
-    """Return the same graph ended at its activation: probabilities, float32 N x K x H x W, for parity and calibration.
+    """Return the same graph ended at its activations: probabilities, float32 N x K x H x W, for parity and calibration.
+
+    A decision ends at its own activation: float32 N x 1.
 
     Raises
     ------
@@ -108,17 +131,20 @@ def float_twin(graph: bytes) -> bytes:
     model = onnx.load_from_string(graph)
     nodes = model.graph.node
     makers = {output: index for index, node in enumerate(nodes) for output in node.output}
-    index = makers[model.graph.output[0].name]
-    while nodes[index].op_type in ("Cast", "Clip", "Add", "Mul", "Min", "Max"):
-        index = makers[nodes[index].input[0]]
-    if nodes[index].op_type not in ("Sigmoid", "Softmax"):
-        raise ExportError(
-            f"the graph ends in {nodes[index].op_type}, not in a Sigmoid or Softmax that is scaled to 255"
-        )
-    output = model.graph.output[0]
-    output.name = nodes[index].output[0]
-    output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    del nodes[index + 1 :]
+    tail = set()
+    for output in model.graph.output:
+        index = makers[output.name]
+        while nodes[index].op_type in ("Cast", "Clip", "Add", "Mul", "Min", "Max"):
+            tail.add(index)
+            index = makers[nodes[index].input[0]]
+        if nodes[index].op_type not in ("Sigmoid", "Softmax"):
+            raise ExportError(
+                f"the graph ends in {nodes[index].op_type}, not in a Sigmoid or Softmax that is scaled to 255"
+            )
+        output.name = nodes[index].output[0]
+        output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    for index in sorted(tail, reverse=True):
+        del nodes[index]
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString()
     return data
@@ -173,8 +199,10 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
         part.doc_string = ""
         del part.metadata_props[:]
     for value in (*graph.input, *graph.output):
-        for axis, label in ((0, "N"), (1 if value in graph.input else 2, "H"), (2 if value in graph.input else 3, "W")):
-            value.type.tensor_type.shape.dim[axis].dim_param = label
+        axes = ("N", "H", "W", "") if value in graph.input else ("N", "", "H", "W")
+        for axis, label in zip(value.type.tensor_type.shape.dim, axes, strict=False):
+            if label and not axis.HasField("dim_value"):  # a frame graph has one size
+                axis.dim_param = label
     return model
 
 

@@ -45,7 +45,8 @@ class ExportJob:
     Attributes
     ----------
     model
-        In evaluation mode; float N x C x H x W normalised in, logits N x K x H x W out.
+        In evaluation mode; float N x C x H x W normalised in, logits N x K x H x W out. One that sees whole frames answers
+        logits N x K x H/s x W/s and a decision N x 1.
     tiles
         uint8 N x T x T x C: real tiles for parity; the first ``golden`` of them become the golden tiles.
     golden_tiles
@@ -62,6 +63,9 @@ class ExportJob:
         Where each tile comes from, for the report.
     foreground
         Stage one, for a bundle of two stages.
+    frame_wh, decision_threshold
+        For a model that sees whole frames: their width and height in px (``tiles`` are such frames; ``texture`` and
+        ``tile_px`` are not used), and where its decision becomes NOK.
     """
 
     model: nn.Module
@@ -85,6 +89,8 @@ class ExportJob:
     tile_origins: tuple[str, ...] = ()
     foreground: ForegroundJob | None = None
     measure_foreground: Measure | None = None
+    frame_wh: tuple[int, int] | None = None
+    decision_threshold: float = 0.5
 
     @property
     def golden_set(self) -> U8:
@@ -98,11 +104,19 @@ class ExportJob:
 def check_job(job: ExportJob) -> None:
     """Raise ExportError for what no bundle can be made of."""
     shape = job.tiles.shape
-    if job.tiles.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
+    if job.frame_wh is not None:
+        _check_frames(job, job.frame_wh)
+    elif getattr(job.model, "whole_frame", False):
+        raise ExportError(
+            f"a {type(job.model).__name__} sees whole frames of one size and cannot be tiled; give frame_wh"
+        )
+    elif job.tiles.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
         raise ExportError(f"tiles must be uint8 N x T x T x 1 or 3, got {job.tiles.dtype} {shape}")
     if not 1 <= job.golden <= len(job.tiles):
         raise ExportError(f"golden must be 1 to {len(job.tiles)} (the number of tiles), got {job.golden}")
-    if job.texture.dtype != np.uint8 or job.texture.ndim != 3 or job.texture.shape[2] != shape[3]:
+    if job.frame_wh is None and (
+        job.texture.dtype != np.uint8 or job.texture.ndim != 3 or job.texture.shape[2] != shape[3]
+    ):
         raise ExportError(
             f"texture must be uint8 H x W x {shape[3]} like the tiles, got {job.texture.dtype} {job.texture.shape}"
         )
@@ -118,6 +132,8 @@ def check_job(job: ExportJob) -> None:
             raise ExportError(f"{name} holds NaN or infinity; the training diverged, export an earlier checkpoint")
     _check_identity(job)
     if job.foreground is not None:
+        if job.frame_wh is not None:
+            raise ExportError("a model that sees whole frames has no tiles to skip; export it without a stage one")
         first = job.foreground.job
         if len(first.classes) != 1:
             names = ", ".join(c.name for c in first.classes)
@@ -126,6 +142,18 @@ def check_job(job: ExportJob) -> None:
             check_job(first)
         except ExportError as error:
             raise ExportError(f"stage one: {error}") from error
+
+
+def _check_frames(job: ExportJob, frame_wh: tuple[int, int]) -> None:
+    shape, (width, height) = job.tiles.shape, frame_wh
+    if job.tiles.dtype != np.uint8 or len(shape) != 4 or shape[1:3] != (height, width) or shape[3] not in (1, 3):
+        raise ExportError(f"frames must be uint8 N x {height} x {width} x 1 or 3, got {job.tiles.dtype} {shape}")
+    if job.tile_px is not None:
+        raise ExportError(
+            f"the model sees whole frames of {width} x {height} px; it has no tiles of {job.tile_px} px: leave tile_px out"
+        )
+    if not 0 <= job.decision_threshold <= 1:
+        raise ExportError(f"the decision's threshold must be 0 to 1, got {job.decision_threshold}")
 
 
 def _check_identity(job: ExportJob) -> None:

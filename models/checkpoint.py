@@ -14,6 +14,8 @@ from jetspect.models.registry import build_model
 from jetspect.models.weights import load_file, load_weights
 
 FORMAT = 1
+# Fields that files written before them do not have.
+LATER = frozenset({"max_area_px", "max_aspect", "frame_wh", "decision_threshold"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,10 @@ class Checkpoint:
         Likewise, None for no limit; empty in files written before these limits were.
     info
         Where the weights come from: plain types only.
+    frame_wh
+        For a model that sees whole frames: the width and height they are resized to, in px.
+    decision_threshold
+        For a model that decides on whole images: at or above this probability an image is defective.
     """
 
     model: str
@@ -47,6 +53,8 @@ class Checkpoint:
     max_area_px: tuple[int | None, ...] = ()
     max_aspect: tuple[float | None, ...] = ()
     info: dict[str, Any] = field(default_factory=dict)
+    frame_wh: tuple[int, int] | None = None
+    decision_threshold: float | None = None
 
     def build(self) -> nn.Module:
         """Return the model with its weights, in evaluation mode.
@@ -73,7 +81,7 @@ class Checkpoint:
         """Read a checkpoint; see :func:`load_file`."""
         data = load_file(path)
         names = {f.name for f in fields(cls)}
-        if data.get("format") != FORMAT or not names - {"max_area_px", "max_aspect"} <= set(data):
+        if data.get("format") != FORMAT or not names - LATER <= set(data):
             raise InputError(
                 f"{path} is not a jetspect checkpoint; for bare weights give --model module:factory and --classes"
             )

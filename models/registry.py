@@ -12,6 +12,7 @@ from torch import nn
 from jetspect.errors import InputError
 from jetspect.models.encoders import ENCODERS, encoder_unet
 from jetspect.models.partsnet import PartsNet
+from jetspect.models.segdec import SegDecNet
 from jetspect.models.unet import UNet, plain_unet
 
 
@@ -27,6 +28,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,
     "plain-unet": plain_unet,
     "dfine": dfine,
+    "segdec": SegDecNet,
     "partsnet": PartsNet,
     **{name: functools.partial(encoder_unet, encoder) for name, encoder in ENCODERS.items()},
 }

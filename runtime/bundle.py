@@ -13,7 +13,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,15 @@ from pydantic import ValidationError
 
 from jetspect.errors import BundleError, BundleIntegrityError, BundleVersionError, SignatureError
 from jetspect.runtime.bundle_files import MANIFEST, SIGNATURE, SUMS, check_sums, read_files
-from jetspect.runtime.manifest import SCHEMA_VERSION, ForegroundSpec, GoldenSpec, GraphSpec, Manifest, Precision
+from jetspect.runtime.manifest import (
+    SCHEMA_VERSION,
+    DecisionSpec,
+    ForegroundSpec,
+    GoldenSpec,
+    GraphSpec,
+    Manifest,
+    Precision,
+)
 from jetspect.runtime.onnx_scan import OnnxInfo, scan_onnx
 from jetspect.runtime.signing import SIGNATURE_BYTES, check_signature
 
@@ -33,10 +41,21 @@ _MAX_GOLDEN_BYTES = 512 * 1024**2
 
 @dataclass(frozen=True, eq=False)
 class GoldenTiles:
-    """Inputs and FP32 answers: tiles uint8 N x T x T x C, scores uint8 N x K x T x T."""
+    """Inputs and FP32 answers: tiles uint8 N x T x T x C, scores uint8 N x K x T x T, decisions uint8 N x 1 or None."""
 
     tiles: npt.NDArray[np.uint8]
     scores: npt.NDArray[np.uint8]
+    decisions: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What the manifest promises of a stage's graphs."""
+
+    channels: int
+    classes: int
+    frame_wh: tuple[int, int] | None = None
+    decision: DecisionSpec | None = None
 
 
 class Bundle:
@@ -114,7 +133,11 @@ class Bundle:
             They cannot be read, or their shapes contradict the manifest.
         """
         manifest = self.manifest
-        return self._golden(manifest.golden, manifest.input.channels, len(manifest.output.classes))
+        golden = self._golden(manifest.golden, manifest.input.channels, len(manifest.output.classes))
+        if manifest.output.decision is None:
+            return golden
+        decisions = self._array(manifest.golden.file, "decisions", (manifest.golden.tiles, 1))
+        return replace(golden, decisions=decisions)
 
     def foreground_golden(self) -> GoldenTiles:
         """Return the golden tiles of stage one, pieces of shrunken frames; errors as :meth:`golden`."""
@@ -127,14 +150,14 @@ class Bundle:
         return self.manifest.foreground
 
     def _golden(self, golden: GoldenSpec, channels: int, classes: int, prefix: str = "") -> GoldenTiles:
-        area = golden.tiles * golden.tile_px**2
-        if area * (channels + classes) > _MAX_GOLDEN_BYTES:
+        height, width = golden.tile_hw
+        if golden.tiles * height * width * (channels + classes) > _MAX_GOLDEN_BYTES:
             raise BundleError(
                 f"{self.path}: golden tiles of more than {_MAX_GOLDEN_BYTES // 1024**2} MiB; export again"
             )
-        edge = golden.tile_px
-        tiles = self._array(golden.file, f"{prefix}tiles", (golden.tiles, edge, edge, channels))
-        return GoldenTiles(tiles, self._array(golden.file, f"{prefix}scores", (golden.tiles, classes, edge, edge)))
+        tiles = self._array(golden.file, f"{prefix}tiles", (golden.tiles, height, width, channels))
+        scores = self._array(golden.file, f"{prefix}scores", (golden.tiles, classes, height, width))
+        return GoldenTiles(tiles, scores)
 
     def _array(self, file: str, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         """Read one array of golden.npz; its header is judged before its data is unpacked."""
@@ -190,19 +213,19 @@ def _parse_manifest(path: Path, data: bytes) -> Manifest:
 
 
 def _check_graphs(path: Path, files: Mapping[str, bytes], manifest: Manifest) -> None:
-    stages = [("", manifest.graphs, manifest.golden, manifest.input.channels, len(manifest.output.classes))]
+    output, frame_wh = manifest.output, manifest.tiling.frame_wh
+    whole = _Stage(manifest.input.channels, len(output.classes), frame_wh, output.decision)
+    stages = [("", manifest.graphs, manifest.golden, whole)]
     if (first := manifest.foreground) is not None:
-        stages.append(("foreground ", first.graphs, first.golden, first.input.channels, 1))
-    for stage, graphs, golden, channels, classes in stages:
+        stages.append(("foreground ", first.graphs, first.golden, _Stage(first.input.channels, 1)))
+    for name, graphs, golden, stage in stages:
         if golden.file not in files:
             raise BundleError(f"{path}: the manifest names {golden.file}, which is not in the bundle")
         for precision, spec in graphs.items():
-            _check_graph(path, files, spec, f"{stage}{precision}", channels, classes)
+            _check_graph(path, files, spec, f"{name}{precision}", stage)
 
 
-def _check_graph(
-    path: Path, files: Mapping[str, bytes], spec: GraphSpec, what: str, channels: int, classes: int
-) -> None:
+def _check_graph(path: Path, files: Mapping[str, bytes], spec: GraphSpec, what: str, stage: _Stage) -> None:
     if spec.file not in files:
         raise BundleError(f"{path}: the manifest names {spec.file} ({what}), which is not in the bundle")
     if hashlib.sha256(files[spec.file]).hexdigest() != spec.sha256:
@@ -216,13 +239,29 @@ def _check_graph(
         raise BundleIntegrityError(f"{where} keeps data of {info.external[0]} in another file; export it as one file")
     if info.foreign:
         raise BundleError(f"{where} uses {info.foreign[0]}; graphs use standard ONNX operators only: export it again")
-    _check_signature_of_graph(where, info, channels, classes)
+    if stage.decision is not None:
+        _check_decision_of_graph(where, info, stage.decision)
+        info = replace(info, outputs=info.outputs[:1])
+    _check_signature_of_graph(where, info, stage)
 
 
-def _check_signature_of_graph(where: str, info: OnnxInfo, channels: int, classes: int) -> None:
+def _check_signature_of_graph(where: str, info: OnnxInfo, stage: _Stage) -> None:
+    channels, classes, frame_wh = stage.channels, stage.classes, stage.frame_wh
     for values, kind, axis, size in ((info.inputs, "takes", 3, channels), (info.outputs, "returns", 1, classes)):
         got = ", ".join(map(str, values)) or "nothing"
         value = values[0] if len(values) == 1 else None
         if value is None or value.dtype != "uint8" or len(value.shape) != 4 or value.shape[axis] != size:
             layout = f"tiles N x T x T x {channels}" if kind == "takes" else f"scores N x {classes} x T x T"
             raise BundleError(f"{where} {kind} {got}; the manifest says uint8 {layout}: export again")
+        height_at = 1 if kind == "takes" else 2
+        if frame_wh is not None and value.shape[height_at : height_at + 2] != (frame_wh[1], frame_wh[0]):
+            raise BundleError(
+                f"{where} {kind} {got}; the manifest says frames of {frame_wh[0]} x {frame_wh[1]} px: export again"
+            )
+
+
+def _check_decision_of_graph(where: str, info: OnnxInfo, spec: DecisionSpec) -> None:
+    second = info.outputs[1] if len(info.outputs) == 2 else None
+    if second is None or (second.name, second.dtype, second.shape[1:]) != (spec.name, "uint8", (1,)):
+        got = ", ".join(map(str, info.outputs)) or "nothing"
+        raise BundleError(f"{where} returns {got}; the manifest says scores and {spec.name}: uint8 N x 1: export again")

@@ -57,11 +57,15 @@ def check_golden(
     """
     golden, manifest = bundle.golden(), bundle.manifest
     edge = tile_px or manifest.golden.tile_px
-    pairs = (
-        _answers(engine, tile, expected, manifest.tiling, edge, batch)
-        for tile, expected in zip(golden.tiles, golden.scores, strict=True)
-    )
-    return _judge(pairs, manifest.graphs[precision].tolerance, engine, f"golden tiles of {manifest.name}")
+    tolerance = manifest.graphs[precision].tolerance
+
+    def answers(index: int) -> Iterator[tuple[U8, U8]]:
+        yield from _answers(engine, golden.tiles[index], golden.scores[index], manifest.tiling, edge, batch)
+        if golden.decisions is not None:
+            _require_decision(engine, index, int(golden.decisions[index, 0]), tolerance.max_levels, batch)
+
+    pairs = (answers(index) for index in range(len(golden.tiles)))
+    return _judge(pairs, tolerance, engine, f"golden tiles of {manifest.name}")
 
 
 def check_foreground(engine: Engine, bundle: Bundle, precision: Precision) -> GoldenReport:
@@ -107,7 +111,7 @@ def _answers(
 ) -> Iterator[tuple[U8, U8]]:
     """Yield pairs of comparable scores K x h x w: the engine's and the golden ones, for engine tiles of ``edge``."""
     side = tile.shape[0]
-    if edge == side:
+    if edge == side or contract.mode == "whole":
         for scores in _run(engine, tile, len(expected), batch):
             yield scores, expected
         return
@@ -126,6 +130,20 @@ def _answers(
         (top, left), (rows, columns) = cut.crop, cut.core
         for scores in _run(engine, padded[y : y + edge, x : x + edge], len(expected), batch):
             yield scores[:, top, left][:, :keep, :keep], expected[:, rows, columns][:, :keep, :keep]
+
+
+def _require_decision(engine: Engine, index: int, expected: int, max_levels: int, batch: int) -> None:
+    """Compare the decision of the last run, in every slot of its batch, with the golden one."""
+    got = engine.decisions
+    if got is None or got.shape != (batch, 1):
+        what = "no decision" if got is None else f"decisions {got.shape}"
+        raise EngineError(f"{engine.info} returns {what} for golden frames, expected {(batch, 1)}")
+    off = int(np.abs(got.astype(np.int16) - expected).max())
+    if off > max_levels:
+        raise GoldenMismatchError(
+            f"{engine.info} does not reproduce the decision on golden frame {index}: it is off by {off} of 255 levels, "
+            f"{max_levels} are allowed. It must not go live: rebuild the engine, or export the bundle again"
+        )
 
 
 def _run(engine: Engine, tile: U8, classes: int, batch: int) -> U8:

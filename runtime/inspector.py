@@ -18,10 +18,11 @@ from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import read_image
 from jetspect.runtime.postprocess.reference import Component, find_components, paint, to_defect
 from jetspect.runtime.region import TilingSettings
-from jetspect.runtime.results import Inspection, ModelIdentity, Timings, Verdict
-from jetspect.runtime.scoring import ScoreMapper, Scores
+from jetspect.runtime.results import Defect, Inspection, ModelIdentity, Timings, Verdict
+from jetspect.runtime.scoring import Scores
 from jetspect.runtime.settings import Settings
-from jetspect.runtime.verdict import VerdictRules, judge
+from jetspect.runtime.verdict import VerdictRules, decide, judge
+from jetspect.runtime.whole import open_mapper
 
 U8 = npt.NDArray[np.uint8]
 
@@ -47,7 +48,8 @@ class Inspector:
     Raises
     ------
     InputError
-        Settings that do not fit the bundle: an unknown class, limits in mm2 without a pixel pitch, a wrong tile size.
+        Settings that do not fit the bundle: an unknown class, limits in mm2 without a pixel pitch, a wrong tile size,
+        tiles or a region for a model that sees whole frames, rules for counting where the model itself decides.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, settings: InspectorSettings | None = None) -> None:
@@ -57,7 +59,7 @@ class Inspector:
         self._check_settings()
         pitch = self._settings.pixel_pitch_mm
         self._pixel_area = None if pitch is None else pitch * pitch
-        self._mapper = ScoreMapper(bundle.manifest, engine, self._settings.tiling)
+        self._mapper = open_mapper(bundle.manifest, engine, self._settings.tiling)
         self._finder = open_finder(bundle.manifest, engine, self._settings.foreground)
         self._try_region()
         self.model = ModelIdentity(
@@ -94,9 +96,7 @@ class Inspector:
         hw = scores.grid.frame_hw
         defects = tuple(to_defect(c, self._manifest.output, hw, self._pixel_area) for c in components)
         described = perf_counter_ns()
-        verdict, reasons = judge(defects, self._settings.verdict)
-        if truncated:
-            verdict, reasons = Verdict.NOK, (*reasons, f"{truncated} more defects are not listed")
+        verdict, reasons = self._verdict(defects, truncated, scores.decision)
         end = perf_counter_ns()
         return Inspection(
             frame_id=frame.frame_id,
@@ -122,12 +122,20 @@ class Inspector:
             defects_truncated=truncated,
             part_id=frame.part_id,
             origin=frame.origin,
+            decision=scores.decision,
         )
 
     def segment(self, image: U8) -> U8:
         """Return the class mask of an image after post-processing: uint8 H x W, 0 background, k class k-1."""
+        return self.segment_and_decide(image)[0]
+
+    def segment_and_decide(self, image: U8) -> tuple[U8, float | None]:
+        """Return the class mask and the probability that the image as a whole shows a defect, 0-1.
+
+        The probability is None where the bundle does not decide on images.
+        """
         scores = self._scores(image)
-        return paint(self._components(scores), scores.grid.frame_hw)
+        return paint(self._components(scores), scores.grid.frame_hw), scores.decision
 
     def score_map(self, image: U8) -> U8:
         """Return a copy of the stitched score map: uint8 K x H x W."""
@@ -169,6 +177,17 @@ class Inspector:
     def _components(self, scores: Scores) -> list[Component]:
         return find_components(scores.score_map, self._manifest.output, hot=scores.hot, pixel_area_mm2=self._pixel_area)
 
+    def _verdict(
+        self, defects: tuple[Defect, ...], truncated: int, decision: float | None
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        spec = self._manifest.output.decision
+        if spec is not None and decision is not None:
+            return decide(decision, spec, len(defects) + truncated)
+        verdict, reasons = judge(defects, self._settings.verdict)
+        if truncated:
+            return Verdict.NOK, (*reasons, f"{truncated} more defects are not listed")
+        return verdict, reasons
+
     def _unknown(
         self, frame: Frame | LostFrame, reasons: tuple[str, ...], size_wh: tuple[int, int] | None, timings: Timings
     ) -> Inspection:
@@ -196,6 +215,12 @@ class Inspector:
             self._mapper.prepare((height, width))
 
     def _check_settings(self) -> None:
+        spec = self._manifest.output.decision
+        if spec is not None and self._settings.verdict != VerdictRules():
+            raise InputError(
+                f"bundle {self._manifest.name} decides on the image as a whole (NOK at or above {spec.threshold:g}), so rules "
+                "that count defects have no say: leave [verdict] out"
+            )
         known = [c.name for c in self._manifest.output.classes]
         unknown = sorted(set(self._settings.verdict.classes) - set(known))
         if unknown:

@@ -44,24 +44,42 @@ class InputContract(Part):
 
 
 class TilingContract(Part):
-    """How a frame may be cut so that the stitched score map equals the whole-frame one."""
+    """How a frame may be cut so that the stitched score map equals the whole-frame one, or that it may not be cut."""
 
-    mode: Literal["exact", "blend"] = Field(
-        description="exact: cores are stitched; blend: no halo makes tiles exact, so overlaps are blended (Hann)"
+    mode: Literal["exact", "blend", "whole"] = Field(
+        description="exact: cores are stitched; blend: no halo makes tiles exact, so overlaps are blended (Hann); "
+        "whole: the frame is resized to frame_wh and seen at once"
     )
     stride_px: int = Field(ge=1, description="Tile origins and sizes are multiples of this")
     halo_px: int = Field(ge=0, description="Border of a tile that is thrown away (exact) or overlapped (blend)")
     halo_error: float = Field(ge=0.0, description="Largest difference of probability measured at that halo")
-    tile_px: int = Field(ge=1, description="Default tile edge")
+    tile_px: int = Field(ge=1, description="Default tile edge; whole: the longer side of frame_wh")
+    frame_wh: tuple[int, int] | None = Field(
+        None, description="whole only: width and height in px of what the graph takes"
+    )
 
     @model_validator(mode="after")
     def _geometry(self) -> TilingContract:
+        if (self.mode == "whole") != (self.frame_wh is not None):
+            raise ValueError(f"mode whole needs frame_wh, the others have none; got {self.mode} and {self.frame_wh}")
+        if self.frame_wh is not None:
+            return self._check_whole(self.frame_wh)
         if self.tile_px % self.stride_px or self.halo_px % self.stride_px:
             raise ValueError(
                 f"tile_px {self.tile_px} and halo_px {self.halo_px} must be multiples of stride_px {self.stride_px}"
             )
         if self.tile_px <= 2 * self.halo_px:
             raise ValueError(f"tile_px {self.tile_px} leaves no core inside two halos of {self.halo_px}")
+        return self
+
+    def _check_whole(self, frame_wh: tuple[int, int]) -> TilingContract:
+        if min(frame_wh) < 1 or any(side % self.stride_px for side in frame_wh):
+            raise ValueError(f"frame_wh {frame_wh} must be multiples of stride_px {self.stride_px}")
+        if self.tile_px != max(frame_wh) or self.halo_px:
+            raise ValueError(
+                f"mode whole has no tiles: tile_px is the longer side {max(frame_wh)} and halo_px 0, "
+                f"got {self.tile_px} and {self.halo_px}"
+            )
         return self
 
 
@@ -83,6 +101,13 @@ class ClassSpec(Part):
         return self
 
 
+class DecisionSpec(Part):
+    """A second output of every graph: uint8 N x 1, 255 times the probability that the image shows a defect."""
+
+    name: str = "decision_u8"
+    threshold: Probability = Field(0.5, description="At or above this the part is NOK, below OK, whatever was located")
+
+
 class OutputContract(Part):
     """What comes out of every graph: uint8 scores N x K x T x T, 255 times the probability."""
 
@@ -92,6 +117,7 @@ class OutputContract(Part):
     open_px: int = Field(0, ge=0, le=15, description="Morphological opening with a (2 n + 1) square before labelling")
     close_px: int = Field(0, ge=0, le=15, description="Morphological closing with a (2 n + 1) square before labelling")
     connectivity: Literal[4, 8] = 8
+    decision: DecisionSpec | None = Field(None, description="For models that decide on the image as a whole")
 
     @model_validator(mode="after")
     def _unique(self) -> OutputContract:
@@ -107,6 +133,7 @@ class Parity(Part):
     tiles: int = Field(ge=1)
     max_abs: float = Field(ge=0.0, description="Largest difference of probability")
     mask_iou: float = Field(ge=0.0, le=1.0, description="IoU of the masks at the high thresholds")
+    decision_max_abs: float | None = Field(None, ge=0.0, description="Largest difference of the decision's probability")
 
 
 class GoldenTolerance(Part):
@@ -128,11 +155,22 @@ class GraphSpec(Part):
 
 
 class GoldenSpec(Part):
-    """golden.npz: ``tiles`` uint8 N x T x T x C and ``scores`` uint8 N x K x T x T of the FP32 graph."""
+    """golden.npz: ``tiles`` uint8 N x T x T x C and ``scores`` uint8 N x K x T x T of the FP32 graph.
+
+    Of a model that sees whole frames these are resized frames, H x W instead of T x T, with ``decisions`` uint8 N x 1 where
+    the graph has that output.
+    """
 
     file: FileName
     tiles: int = Field(ge=1)
     tile_px: int = Field(ge=1)
+    tile_wh: tuple[int, int] | None = Field(
+        None, description="Width and height of golden frames; None for square tiles"
+    )
+
+    @property
+    def tile_hw(self) -> tuple[int, int]:
+        return (self.tile_px, self.tile_px) if self.tile_wh is None else (self.tile_wh[1], self.tile_wh[0])
 
 
 class ForegroundSpec(Part):
@@ -188,4 +226,13 @@ class Manifest(Part):
                 f"both stages need the same precisions, graphs has {', '.join(self.graphs)} and foreground.graphs "
                 f"{', '.join(self.foreground.graphs)}"
             )
+        if self.output.decision is not None and self.tiling.mode != "whole":
+            raise ValueError(
+                f"output.decision needs tiling.mode whole, got {self.tiling.mode}: a decision pools over the whole picture, "
+                "and what is pooled over tiles is another answer"
+            )
+        if self.foreground is not None and self.tiling.mode == "whole":
+            raise ValueError("foreground skips tiles, and a bundle of tiling.mode whole has none")
+        if self.golden.tile_wh != self.tiling.frame_wh:
+            raise ValueError(f"golden.tile_wh {self.golden.tile_wh} must be tiling.frame_wh {self.tiling.frame_wh}")
         return self

@@ -80,7 +80,11 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class Inspection:
-    """The result for one frame."""
+    """The result for one frame.
+
+    ``decision`` is the probability that the image as a whole shows a defect, 0-1 in steps of 1/255; None for a bundle
+    that does not decide so, and for a frame that was not judged.
+    """
 
     frame_id: str
     captured_at: datetime
@@ -96,3 +100,4 @@ class Inspection:
     defects_truncated: int = 0
     part_id: str | None = None
     origin: str = ""
+    decision: float | None = None

@@ -34,6 +34,8 @@ class Scores:
         uint8 K x H x W.
     hot
         Per class boxes outside which every score is below the low threshold.
+    decision
+        Probability that the image shows a defect, in steps of 1/255; None for a model that does not say.
     """
 
     score_map: U8
@@ -42,6 +44,7 @@ class Scores:
     gather_ms: float
     engine_ms: float
     scatter_ms: float
+    decision: float | None = None
 
 
 class ScoreMapper:

@@ -1,4 +1,9 @@
-"""Rules that turn defects into a verdict."""
+"""Rules that turn defects into a verdict.
+
+A bundle either locates defects, and the station's rules count them, or it also decides on the image as a whole (Tabernik et
+al. 2020). Then the decision alone makes the verdict: NOK at or above its threshold, though no defect was located, and OK
+below it, though some were. Located defects only show where. Rules for counting have no say there and are refused.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from jetspect.runtime.manifest import DecisionSpec
+from jetspect.runtime.postprocess.reference import level_of
 from jetspect.runtime.results import Defect, Verdict
 from jetspect.runtime.settings import Settings
 
@@ -21,7 +28,7 @@ class ClassRule(Settings):
 
 
 class VerdictRules(Settings):
-    """``[verdict]`` of a station file. Without any rule a single defect is NOK.
+    """``[verdict]`` of a station file. Without any rule a single defect is NOK. For bundles without a decision only.
 
     A class with a rule of its own under ``classes`` answers to that rule only; all others share ``max_defects``.
     """
@@ -44,6 +51,21 @@ def judge(defects: Sequence[Defect], rules: VerdictRules) -> tuple[Verdict, tupl
     for name, rule in rules.classes.items():
         reasons += _break_rule([d for d in defects if d.class_name == name], name, rule)
     return (Verdict.NOK if reasons else Verdict.OK), tuple(reasons)
+
+
+def decide(decision: float, spec: DecisionSpec, defects: int) -> tuple[Verdict, tuple[str, ...]]:
+    """Return what a decision (0-1, in steps of 1/255) on the whole image means, with the reason.
+
+    Both numbers are compared as levels of 255, as the graph gives them. An OK has a reason only where defects were located.
+    """
+    if round(decision * 255) >= level_of(spec.threshold):
+        located = "" if defects else "; no single defect was located"
+        return Verdict.NOK, (f"decision {decision:.3f}, at or above {spec.threshold:.3f} is NOK{located}",)
+    if not defects:
+        return Verdict.OK, ()
+    plural = "" if defects == 1 else "s"
+    counted = f"{defects} located defect{plural} {'does' if defects == 1 else 'do'} not count"
+    return Verdict.OK, (f"decision {decision:.3f}, below {spec.threshold:.3f} is OK: {counted}",)
 
 
 def _break_rule(defects: Sequence[Defect], name: str, rule: ClassRule) -> list[str]:

@@ -32,8 +32,10 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "effunet-b3": ("sink-unet.toml", SMALL_ENCODER),
     "effunet-b7": ("sink-unet.toml", SMALL_ENCODER),
     "partsnet": ("partsnet.toml", {"widths": [6, 8]}),
+    "segdec": ("kolektor.toml", {"width": 0.125}),
 }
 """Model -> its training file, and what makes it small."""
+MODES = {"effunet": "blend", "segdec": "whole"}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def shrunk(name: str, data: Path) -> TrainConfig:
     shipped = load_settings(CONFIGS / file, TrainConfig).model_dump()
     shipped["data"] = {"dataset": "folder", "path": str(data)}
     shipped["model"] |= {"name": name, "kwargs": kwargs}
-    shipped["crops"] |= {"size_wh": [96, 96], "batch": 4}
+    shipped["crops"] |= {"size_wh": [128, 128] if shipped["crops"]["whole"] else [96, 96], "batch": 4}
     shipped["schedule"] |= {"steps": 30, "epochs": None, "validate_every": 15, "save_every": 30, "learning_rate": 3e-3}
     for phase in shipped["phases"]:
         phase |= {"steps": 30, "epochs": None}
@@ -87,8 +89,8 @@ def test_a_system_goes_from_training_to_published_results(name: str, data: Path,
     options = ExportOptions(dataset="folder", data=data, split="val", name=name, version="1.0")
     manifest = export_checkpoint(best, tmp_path / "bundle", options)
     assert manifest.graphs["fp16"].parity.mask_iou >= 0.99
-    # Squeeze-and-excitation pools over the whole tile: only blending is honest there.
-    assert manifest.tiling.mode == ("blend" if name.startswith("effunet") else "exact")
+    # Squeeze-and-excitation pools over the whole tile: only blending is honest there. A decision cannot be tiled at all.
+    assert manifest.tiling.mode == MODES.get(name.partition("-")[0], "exact")
     assert Bundle.open(tmp_path / "bundle").manifest == manifest
 
     station = parse_settings(
@@ -107,3 +109,4 @@ def test_a_system_goes_from_training_to_published_results(name: str, data: Path,
         results = [json.loads(row.payload) for row in outbox.pending(limit=10)]
     assert [r["verdict"] in ("OK", "NOK") for r in results] == [True] * 4
     assert {r["model"]["name"] for r in results} == {name}
+    assert ["decision" in r for r in results] == [name == "segdec"] * 4

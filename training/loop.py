@@ -210,6 +210,8 @@ class Trainer:
             thresholds=thresholds,
             thresholds_low=thresholds,
             min_area_px=tuple(1 for _ in thresholds),
+            frame_wh=self.whole_wh if getattr(self._model, "whole_frame", False) else None,
+            decision_threshold=None if found.decision_level is None else found.decision_level / 255,
             info={
                 "dataset": self._config.data.dataset,
                 **({} if self._config.data.part_scale is None else {"scale": self._config.data.part_scale}),

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from jetspect.runtime.whole import resize
 from jetspect.training.augment import change_look, warp_crop
 from jetspect.training.config import AugmentSettings, CropSettings
 from jetspect.training.focal import FocalSettings, pixel_weights
@@ -184,21 +185,20 @@ class WholeSampler:
 
 
 def resize_pair(image: U8, mask: U8, size_wh: tuple[int, int]) -> tuple[U8, U8]:
-    """Resize an image and its mask as the runtime does in whole-frame mode: by area where it shrinks.
+    """Resize an image and its mask; the image as the runtime does (:func:`~jetspect.runtime.whole.resize`).
 
     A class keeps at least the pixels whose largest share of the old ones it has; thin defects are not lost, since each
     class is resized by itself and any share counts.
     """
     width, height = size_wh
     shrinks = width * height < image.shape[0] * image.shape[1]
-    small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     label = np.zeros((height, width), np.uint8)
     best = np.zeros((height, width), np.float32)
     for value in np.unique(mask[mask > 0]):
         share = cv2.resize((mask == value).astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
         larger = share > np.maximum(best, 0.0 if shrinks else 0.499)
         label[larger], best[larger] = value, share[larger]
-    return small.astype(np.uint8, copy=False), label
+    return resize(image, size_wh), label
 
 
 def _labels(mask: U8) -> U8:

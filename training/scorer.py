@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from jetspect.models.answer import as_answer
-from jetspect.training.sampling import resize_pair
+from jetspect.runtime.whole import resize
 
 U8 = npt.NDArray[np.uint8]
 _ALIGN = 64  # whole images are padded to a multiple of this; no model here has a larger stride
@@ -49,7 +49,7 @@ class Scorer:
         if self._whole_wh is None:
             taken = cv2.copyMakeBorder(image, 0, -height % _ALIGN, 0, -width % _ALIGN, cv2.BORDER_REFLECT_101)
         else:
-            taken, _ = resize_pair(image, np.zeros((height, width), np.uint8), self._whole_wh)
+            taken = resize(image, self._whole_wh)
         pixels = torch.from_numpy(np.atleast_3d(taken)).to(self._mean.device).permute(2, 0, 1)[None].float()
         answer = as_answer(
             self._model(((pixels - self._mean) / self._std).contiguous(memory_format=torch.channels_last))
@@ -61,7 +61,7 @@ class Scorer:
         if self._whole_wh is None:
             scores = np.ascontiguousarray(scores[:, :height, :width])
         else:
-            scores = np.stack([cv2.resize(s, (width, height), interpolation=cv2.INTER_LINEAR) for s in scores])
+            scores = np.stack([resize(s, (width, height)) for s in scores])
         return Scored(scores, None if answer.decision is None else int(_levels(answer.decision)[0, 0]))
 
 

@@ -18,6 +18,7 @@ from jetspect.runtime.signing import make_keys, sign_bundle
 
 app = typer.Typer(help="Look at, verify and sign bundles.", no_args_is_help=True)
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)]
+SHOWN = ("iou", "iou_mean", "image_recall", "decision_fp", "decision_fn", "defects_kept", "inspected")
 KeyOption = Annotated[Path | None, typer.Option("--public-key", help="ed25519 public key (PEM) it must be signed with.")]
 
 
@@ -34,9 +35,14 @@ def show(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     if m.description:
         console.print(escape(m.description))
     tiling = f"exact, halo {m.tiling.halo_px} px" if m.tiling.mode == "exact" else "blended (Hann)"
-    console.print(
-        f"input uint8 {m.input.colour_order}, tiles of {m.tiling.tile_px} px, stride {m.tiling.stride_px} px, {tiling}"
-    )
+    frame = m.tiling.frame_wh
+    seen = f"tiles of {m.tiling.tile_px} px" if frame is None else f"whole frames resized to {frame[0]} x {frame[1]} px"
+    cut = tiling if frame is None else "never tiled"
+    console.print(f"input uint8 {m.input.colour_order}, {seen}, stride {m.tiling.stride_px} px, {cut}")
+    if m.output.decision is not None:
+        console.print(
+            f"decides on the image as a whole: NOK at or above {m.output.decision.threshold:.3f}; defects only show where"
+        )
     if (first := m.foreground) is not None:
         console.print(
             f"stage one finds the part on the frame shrunk {first.scale} times, at {first.threshold:.3f} and above, grown by "
@@ -50,8 +56,7 @@ def show(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     graphs: list[tuple[str, GraphSpec]] = list(m.graphs.items())
     graphs += [(f"stage one {name}", g) for name, g in (m.foreground.graphs if m.foreground else {}).items()]
     for name, g in graphs:
-        told = ("iou", "iou_mean", "image_recall", "defects_kept", "inspected")
-        accuracy = ", ".join(f"{k} {v:.3f}" for k, v in g.accuracy.items() if k in told)
+        accuracy = ", ".join(f"{k} {v:.3f}" for k, v in g.accuracy.items() if k in SHOWN)
         size = f"{opened.sizes[g.file] / 1e6:.1f} MB"
         table.add_row(name, size, f"{g.parity.max_abs:.1e}", f"{g.parity.mask_iou:.4f}", accuracy)
     console.print(table)

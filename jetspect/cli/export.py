@@ -23,6 +23,9 @@ def export(
     description: Annotated[str, typer.Option(help="One sentence on what it finds.")] = "",
     notes: Annotated[Path | None, typer.Option(help="Markdown for the model card: attribution, licence of the data.")] = None,
     tile: Annotated[int | None, typer.Option(help="Default tile edge in px; chosen from the halo by default.")] = None,
+    frame: Annotated[
+        str | None, typer.Option(help="For models that see whole frames: their size, as 704x256; the checkpoint's by default.")
+    ] = None,
     rendered_golden: Annotated[
         bool, typer.Option("--rendered-golden", help="Take golden tiles from the synthetic camera, not from the data set.")
     ] = False,
@@ -70,6 +73,7 @@ def export(
         description=description,
         notes=notes,
         tile_px=tile,
+        frame_wh=None if frame is None else _frame_wh(frame),
         golden_from="rendered" if rendered_golden else "data",
         bare=bare,
         foreground=first,
@@ -84,7 +88,11 @@ def export(
         return
     t = manifest.tiling
     console.print(f"[bold]{out}[/bold]  {manifest.name} {manifest.version}")
-    if t.mode == "exact":
+    if t.frame_wh is not None:
+        console.print(f"sees whole frames resized to {t.frame_wh[0]} x {t.frame_wh[1]} px; never tiled")
+        if "fp16" not in manifest.graphs:
+            console.print("no fp16 graph: it differs too much from the model; MODEL_CARD.md says by how much")
+    elif t.mode == "exact":
         console.print(f"stride {t.stride_px} px, halo {t.halo_px} px (error {t.halo_error:.1e}), tiles of {t.tile_px} px")
     else:
         console.print(f"no halo makes tiles exact: overlaps of {t.halo_px} px are blended, tiles of {t.tile_px} px")
@@ -96,3 +104,10 @@ def export(
         stage = manifest.foreground
         told = ", ".join(f"{k} {v:.3f}" for k, v in stage.graphs["fp32"].accuracy.items())
         console.print(f"stage one: the frame shrunk {stage.scale} times, stride {stage.stride_px} px, {told}")
+
+
+def _frame_wh(text: str) -> tuple[int, int]:
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise InputError(f"--frame is WIDTHxHEIGHT in px, for example 704x256; got {text!r}")
+    return int(width), int(height)

@@ -100,10 +100,12 @@ def _files(images: list[Path]) -> list[Path]:
 
 
 def _answer(path: Path, inspection: Inspection) -> dict[str, Any]:
+    decided = {} if inspection.decision is None else {"decision": round(inspection.decision, 4)}
     return {
         "image": str(path),
         "verdict": inspection.verdict.value,
         "reasons": list(inspection.reasons),
+        **decided,
         "size_wh": inspection.size_wh,
         "defects": [d.model_dump(mode="json") for d in describe_defects(inspection)],
         "defects_truncated": inspection.defects_truncated,
@@ -116,7 +118,9 @@ def _answer(path: Path, inspection: Inspection) -> dict[str, Any]:
 def _tell(path: Path, inspection: Inspection) -> None:
     verdict = inspection.verdict.value
     reasons = escape("; ".join(inspection.reasons))
-    console.print(f"[{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(str(path))}  {inspection.timings.total_ms:.0f} ms  {reasons}")
+    decided = "" if inspection.decision is None else f"  decision {inspection.decision:.3f}"
+    time_ms = inspection.timings.total_ms
+    console.print(f"[{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(str(path))}{decided}  {time_ms:.0f} ms  {reasons}")
     for d in inspection.defects[:10]:
         left, top, right, bottom = d.box_xyxy
         area = f"{d.area_px} px" + (f" = {d.area_mm2:.2f} mm2" if d.area_mm2 is not None else "")

@@ -29,7 +29,7 @@ class OnnxRuntimeEngine:
     Raises
     ------
     EngineError
-        The graph is corrupt, or takes and returns something else than uint8 tiles and scores.
+        The graph is corrupt, or takes and returns something else than uint8 tiles and scores (and a decision).
     """
 
     def __init__(self, model: Path | bytes, *, precision: str = "fp32", threads: int = 0) -> None:
@@ -49,11 +49,12 @@ class OnnxRuntimeEngine:
             ) from error
         if self._session.get_providers() != [PROVIDER]:
             raise EngineError(f"ONNX Runtime runs on {self._session.get_providers()} instead of {PROVIDER}")
-        self._input, self._output = _signature(self._session, where)
+        self._input, self._output, self._second = _signature(self._session, where)
         self._channels = int(self._input.shape[3])
         self._classes = int(self._output.shape[1])
         self._binding = self._session.io_binding()
         self._scores: dict[tuple[int, ...], U8] = {}
+        self._decisions: U8 | None = None
         self._info = EngineInfo("onnxruntime", ort.__version__, f"cpu x{options.intra_op_num_threads}", precision)
 
     @property
@@ -63,6 +64,10 @@ class OnnxRuntimeEngine:
     @property
     def dynamic(self) -> bool:
         return not any(isinstance(size, int) for size in self._input.shape[:3])
+
+    @property
+    def decisions(self) -> U8 | None:
+        return self._decisions
 
     def run(self, tiles: U8) -> U8:
         if (
@@ -79,6 +84,9 @@ class OnnxRuntimeEngine:
         bind = self._binding
         bind.bind_input(self._input.name, "cpu", 0, np.uint8, tiles.shape, tiles.ctypes.data)
         bind.bind_output(self._output.name, "cpu", 0, np.uint8, scores.shape, scores.ctypes.data)
+        if self._second is not None:
+            decisions = self._decisions = np.empty((n, 1), np.uint8)
+            bind.bind_output(self._second.name, "cpu", 0, np.uint8, decisions.shape, decisions.ctypes.data)
         try:
             self._session.run_with_iobinding(bind)
         except Exception as error:  # as above
@@ -87,6 +95,7 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         self._scores.clear()
+        self._decisions = None
 
     def __enter__(self) -> OnnxRuntimeEngine:
         return self
@@ -97,19 +106,23 @@ class OnnxRuntimeEngine:
         self.close()
 
 
-def _signature(session: Any, where: str) -> tuple[Any, Any]:
-    """Return the one input and output after checking that they are uint8 tiles and scores."""
+def _signature(session: Any, where: str) -> tuple[Any, Any, Any | None]:
+    """Return input, scores and, where there is one, the decision, after checking that all are uint8 and of our shapes."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
+    if len(inputs) != 1 or len(outputs) not in (1, 2):
         raise EngineError(
-            f"{where} has {len(inputs)} inputs and {len(outputs)} outputs; a jetspect graph has one of each"
+            f"{where} has {len(inputs)} inputs and {len(outputs)} outputs; a jetspect graph has one of each, or a decision "
+            "as second output"
         )
     got, gives = inputs[0], outputs[0]
     if got.type != "tensor(uint8)" or len(got.shape) != 4 or got.shape[3] not in (1, 3):
         raise EngineError(f"{where} takes {got.type} {got.shape}; a jetspect graph takes uint8 N x H x W x 1 or 3")
     if gives.type != "tensor(uint8)" or len(gives.shape) != 4 or not isinstance(gives.shape[1], int):
         raise EngineError(f"{where} returns {gives.type} {gives.shape}; a jetspect graph returns uint8 N x K x H x W")
-    return got, gives
+    second = outputs[1] if len(outputs) == 2 else None
+    if second is not None and (second.type != "tensor(uint8)" or second.shape[1:] != [1]):
+        raise EngineError(f"{where} also returns {second.type} {second.shape}; a decision is uint8 N x 1")
+    return got, gives, second
 
 
 def _first_line(error: Exception) -> str:

@@ -25,6 +25,10 @@ class StagedEngine:
     def run(self, tiles: U8) -> U8:
         return self._engine.run(tiles)
 
+    @property
+    def decisions(self) -> U8 | None:
+        return self._engine.decisions
+
     def close(self) -> None:
         try:
             self._engine.close()

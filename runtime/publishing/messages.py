@@ -107,6 +107,15 @@ class ResultMessage(Message):
     timings_ms: dict[str, float] = Field(default_factory=dict)
     model: ModelInfo
     evidence: tuple[EvidenceRef, ...] = ()
+    decision: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Probability that the image as a whole shows a defect; left out where not decided so",
+    )
+
+    def payload(self) -> bytes:
+        return self.model_dump_json(exclude={"decision"} if self.decision is None else None).encode()
 
 
 class StatusMessage(Message):
@@ -233,4 +242,5 @@ def result_message(
         timings_ms=timings_ms(inspection),
         model=model_info(inspection.model),
         evidence=tuple(evidence),
+        decision=None if inspection.decision is None else round(inspection.decision, 4),
     )

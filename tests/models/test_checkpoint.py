@@ -47,6 +47,22 @@ def test_what_was_saved_is_loaded(checkpoint: Checkpoint, tmp_path: Path) -> Non
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.pt"]
 
 
+def test_a_file_from_before_frames_and_decisions_still_loads(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    whole = dataclasses.replace(checkpoint, frame_wh=(704, 256), decision_threshold=0.4)
+    whole.save(tmp_path / "a.pt")
+    loaded = Checkpoint.load(tmp_path / "a.pt")
+    assert (loaded.frame_wh, loaded.decision_threshold) == ((704, 256), 0.4)
+    old = load_file(tmp_path / "a.pt")
+    del old["frame_wh"], old["decision_threshold"]
+    torch.save(old, tmp_path / "old.pt")
+    loaded = Checkpoint.load(tmp_path / "old.pt")
+    assert (loaded.frame_wh, loaded.decision_threshold) == (None, None)
+    del old["thresholds"]
+    torch.save(old, tmp_path / "old.pt")
+    with pytest.raises(InputError, match="is not a jetspect checkpoint"):
+        Checkpoint.load(tmp_path / "old.pt")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(checkpoint: Checkpoint, value: float) -> None:
     checkpoint.state_dict["head.weight"].view(-1)[0] = value

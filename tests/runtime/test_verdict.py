@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from jetspect.runtime.manifest import DecisionSpec
 from jetspect.runtime.results import Defect, Verdict
-from jetspect.runtime.verdict import ClassRule, VerdictRules, judge
+from jetspect.runtime.verdict import ClassRule, VerdictRules, decide, judge
 
 
 def defect(name: str = "pit", area_px: int = 10, area_mm2: float | None = None) -> Defect:
@@ -46,3 +47,30 @@ def test_a_limit_of_zero_is_a_limit() -> None:
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(ValidationError):
         VerdictRules.model_validate({"max_defect": 1})
+
+
+@pytest.mark.parametrize(
+    ("level", "threshold", "verdict"),
+    [
+        (128, 0.5, Verdict.NOK),
+        (127, 0.5, Verdict.OK),
+        (255, 1.0, Verdict.NOK),
+        (254, 1.0, Verdict.OK),
+        (0, 0.0, Verdict.OK),
+    ],
+)
+def test_a_decision_is_compared_in_levels_and_nothing_is_never_a_defect(
+    level: int, threshold: float, verdict: Verdict
+) -> None:
+    assert decide(level / 255, DecisionSpec(threshold=threshold), 0)[0] is verdict
+
+
+def test_the_decision_overrules_what_was_located_both_ways() -> None:
+    spec = DecisionSpec(threshold=0.5)
+    assert decide(200 / 255, spec, 0) == (
+        Verdict.NOK,
+        ("decision 0.784, at or above 0.500 is NOK; no single defect was located",),
+    )
+    assert decide(200 / 255, spec, 3) == (Verdict.NOK, ("decision 0.784, at or above 0.500 is NOK",))
+    assert decide(0.0, spec, 3) == (Verdict.OK, ("decision 0.000, below 0.500 is OK: 3 located defects do not count",))
+    assert decide(0.0, spec, 0) == (Verdict.OK, ())

@@ -74,3 +74,35 @@ def test_tiles_of_another_kind_are_refused(tiles: np.ndarray) -> None:
 def test_a_negative_thread_count_is_refused() -> None:
     with pytest.raises(InputError, match="got -1"):
         OnnxRuntimeEngine(graph(), threads=-1)
+
+
+def with_second(dtype: int, shape: list[object], *, times: int = 1) -> bytes:
+    """The same graph with more outputs: the shape of the input, cast."""
+    model = onnx.load_from_string(graph())
+    for number in range(times):
+        out = f"more{number}"
+        model.graph.node.append(helper.make_node("Cast", ["tiles_u8"], [out], to=dtype))
+        model.graph.output.append(helper.make_tensor_value_info(out, dtype, shape))
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            with_second(TensorProto.UINT8, ["N", "H", "W", 3]),
+            r"also returns tensor\(uint8\) .* a decision is uint8 N x 1",
+        ),
+        (with_second(TensorProto.FLOAT, ["N", "H", "W", 3]), r"also returns tensor\(float\)"),
+        (with_second(TensorProto.UINT8, ["N", "H", "W", 3], times=2), "1 inputs and 3 outputs; .* or a decision"),
+    ],
+)
+def test_a_second_output_that_is_no_decision_is_refused(model: bytes, says: str) -> None:
+    with pytest.raises(EngineError, match=says):
+        OnnxRuntimeEngine(model)
+
+
+def test_a_graph_without_a_decision_has_none() -> None:
+    with OnnxRuntimeEngine(graph()) as engine:
+        engine.run(np.zeros((1, 8, 8, 3), np.uint8))
+        assert engine.decisions is None
