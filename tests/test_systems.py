@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from jetspect.calibration import prepare
+from jetspect.calibration.foreground import ForegroundOptions
 from jetspect.calibration.prepare import ExportOptions, export_checkpoint
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.bundle import Bundle
@@ -23,6 +24,8 @@ from jetspect.training.config import TrainConfig
 from jetspect.training.loop import Trainer
 from jetspect.training.refine import refine
 
+# The largest encoder alone is traced for a minute on two busy cores.
+pytestmark = pytest.mark.timeout(600)
 CONFIGS = Path(__file__).resolve().parents[1] / "training" / "configs"
 SMALL_ENCODER = {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -52,6 +55,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 centre = int(rng.integers(20, 236)), int(rng.integers(20, 236))
                 cv2.circle(mask, centre, int(rng.integers(9, 16)), 255, -1)
             image = rng.integers(150, 220, (256, 256, 3), dtype=np.uint8)
+            image[mask > 0] //= 4
+            cv2.imwrite(str(root / split / "images" / f"{n}.png"), image)
+            cv2.imwrite(str(root / split / "masks" / f"{n}.png"), mask)
+    return root
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grey textured oval on a plain blue tray, half of the ovals with dark spots."""
+    root = tmp_path_factory.mktemp("parts") / "set"
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:480, :640]
+    disc = ((y - 240) / 200) ** 2 + ((x - 320) / 250) ** 2 < 1
+    for split, count in (("train", 6), ("val", 2)):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for n in range(count):
+            mask = np.zeros(disc.shape, np.uint8)
+            for _ in range(4 if n % 2 else 0):
+                centre = int(rng.integers(230, 410)), int(rng.integers(150, 330))
+                cv2.circle(mask, centre, int(rng.integers(9, 16)), 255, -1)
+            grey = rng.integers(120, 240, disc.shape)[:, :, None].repeat(3, axis=2)
+            image = np.where(disc[:, :, None], grey, (110, 60, 20)).astype(np.uint8)
             image[mask > 0] //= 4
             cv2.imwrite(str(root / split / "images" / f"{n}.png"), image)
             cv2.imwrite(str(root / split / "masks" / f"{n}.png"), mask)
@@ -93,20 +119,54 @@ def test_a_system_goes_from_training_to_published_results(name: str, data: Path,
     assert manifest.tiling.mode == MODES.get(name.partition("-")[0], "exact")
     assert Bundle.open(tmp_path / "bundle").manifest == manifest
 
+    results = inspect(tmp_path, data / "val" / "images")
+    assert [r["verdict"] in ("OK", "NOK") for r in results] == [True] * 4
+    assert {r["model"]["name"] for r in results} == {name}
+    assert ["decision" in r for r in results] == [name == "segdec"] * 4
+
+
+def test_two_stages_go_from_two_trainings_to_published_results(parts: Path, tmp_path: Path) -> None:
+    """d-fine: stage one learns the part from estimated masks, stage two the damage on it, with defects blended in."""
+    for stage in ("part", "damage"):
+        config = load_settings(CONFIGS / f"sheet-metal-{stage}.toml", TrainConfig).model_dump()
+        config["data"] |= {"path": str(parts), "part_scale": 4 if stage == "part" else None}
+        config["model"]["kwargs"] = {"width": 4, "max_width": 8}
+        config["crops"] |= {"size_wh": [64, 64] if stage == "part" else [96, 96], "batch": 4}
+        config["schedule"] |= {"steps": 120 if stage == "part" else 30, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9}
+        settings = parse_settings({**config, "threads": 1}, TrainConfig, where=stage)
+        trainer = Trainer(settings, tmp_path / stage)
+        best = trainer.run()
+        refine(best, trainer.validation, goal=settings.limits.goal, min_recall=settings.limits.min_recall)
+    options = ExportOptions(
+        dataset="folder",
+        data=parts,
+        split="val",
+        name="dfine",
+        version="1.0",
+        tile_px=160,
+        foreground=ForegroundOptions(tmp_path / "part" / "best.pt", margin_px=8),
+    )
+    manifest = export_checkpoint(tmp_path / "damage" / "best.pt", tmp_path / "bundle", options)
+    assert manifest.foreground is not None
+    assert manifest.foreground.graphs["fp32"].accuracy["defects_kept"] >= 0.9
+    results = inspect(tmp_path, parts / "val" / "images")
+    assert [r["verdict"] in ("OK", "NOK") for r in results] == [True] * 2
+    assert all(r["tiles_skipped"] > 0 for r in results)
+
+
+def inspect(folder: Path, images: Path) -> list[dict[str, Any]]:
+    """Run a station with the bundle in a folder over images, and return what waits to be published."""
     station = parse_settings(
         {
             "station": {"site": "s", "area": "a", "line": "l", "unit": "u"},
-            "bundle": {"path": str(tmp_path / "bundle")},
-            "source": {"kind": "folder", "path": str(data / "val" / "images")},
-            "outbox": {"path": str(tmp_path / "outbox.sqlite")},
+            "bundle": {"path": str(folder / "bundle")},
+            "source": {"kind": "folder", "path": str(images)},
+            "outbox": {"path": str(folder / "outbox.sqlite")},
         },
         StationConfig,
         where="test",
     )
     with build_station(station) as running:
-        assert running.run() == 4
-    with Outbox(tmp_path / "outbox.sqlite") as outbox:
-        results = [json.loads(row.payload) for row in outbox.pending(limit=10)]
-    assert [r["verdict"] in ("OK", "NOK") for r in results] == [True] * 4
-    assert {r["model"]["name"] for r in results} == {name}
-    assert ["decision" in r for r in results] == [name == "segdec"] * 4
+        assert running.run() == len(list(images.iterdir()))
+    with Outbox(folder / "outbox.sqlite") as outbox:
+        return [json.loads(row.payload) for row in outbox.pending(limit=10)]
