@@ -150,5 +150,7 @@ class TrainConfig(Settings):
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     phases: tuple[PhaseSettings, ...] = Field((), description="Empty: one phase as long as [schedule] says")
     seed: int = Field(0, ge=0)
-    bfloat16: bool = Field(False, description="Mixed precision; twice as fast on CPUs with AVX512-BF16 and on GPUs")
+    bfloat16: bool | None = Field(
+        None, description="Mixed precision; None: on a GPU. Twice as fast on CPUs with AVX512-BF16 as well"
+    )
     threads: int = Field(0, ge=0, description="CPU threads; 0 takes every core")

@@ -60,6 +60,7 @@ class Trainer:
         torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
         cv2.setNumThreads(1)  # augmentation runs beside the training step
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._mixed = self._device.type == "cuda" if config.bfloat16 is None else config.bfloat16
         path = data or config.data.path
         train, val = (_open(config.data, path, split) for split in ("train", "val"))
         self._classes = train.classes
@@ -135,7 +136,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(phase)
         x = self._normalise(images)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.bfloat16):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._mixed):
             answer = as_answer(self._model(x))
         loss = objective(answer, truth, phase.loss, self._model, gamma=self._config.focal.gamma)
         self._optimiser.zero_grad(set_to_none=True)
@@ -223,6 +224,7 @@ class Trainer:
                 "step": self._step,
                 "minutes": round(self._seconds / 60, 1),
                 "device": self._device.type,
+                "mixed_precision": self._mixed,
                 "torch": str(torch.__version__),  # a str subclass that weights_only would refuse
                 "val_iou": found.iou,
                 "val_iou_mean": found.iou_mean,

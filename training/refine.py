@@ -14,13 +14,12 @@ from jetspect.evaluation.metrics import Confusion, confusion, mean_defined
 from jetspect.models.checkpoint import Checkpoint
 from jetspect.runtime.manifest import ClassSpec, OutputContract
 from jetspect.runtime.postprocess.reference import find_components, paint
+from jetspect.training.outlines import fit_outlines
 from jetspect.training.scorer import Scorer
 from jetspect.training.sizes import fit_limits
 from jetspect.training.validation import threshold_curves
 
 U8 = npt.NDArray[np.uint8]
-_HIGH = (0.0, 0.15, 0.3, 0.45)  # added to the low threshold
-_AREAS = (1, 16, 48, 128, 320)
 
 
 def refine(
@@ -33,10 +32,9 @@ def refine(
 ) -> Checkpoint:
     """Fit thresholds, hysteresis and limits of size per class, write them into the checkpoint and return it.
 
-    The low threshold comes from the threshold curve. What goes on top of it depends on the goal:
+    They start from the best single threshold. What is looked for depends on the goal:
 
-    - ``pixels``: high threshold and smallest area from a small grid, by the sum of pooled IoU, mean IoU over images, and the
-      share of defective images in which the defect is found: a sharper outline must not be bought with a missed part.
+    - ``pixels``: both thresholds and the smallest area, by the outlines (:func:`~jetspect.training.outlines.fit_outlines`).
     - ``objects``: high threshold, areas and aspect from the sizes of the true defects, by whole defects found and wrongly
       said (:func:`~jetspect.training.sizes.fit_limits`; ``min_recall`` belongs to it).
 
@@ -58,12 +56,7 @@ def refine(
             of_class = [s[k] for s in scores]
             specs.append(fit_limits(of_class, truths, name, threshold_low=low, min_recall=min_recall)[0])
             continue
-        grid = [
-            ClassSpec(name=name, threshold=min(1.0, low + more), threshold_low=low, min_area_px=area)
-            for more in _HIGH
-            for area in _AREAS
-        ]
-        specs.append(max(grid, key=lambda spec: sum(_quality([s[k : k + 1] for s in scores], truths, spec))))
+        specs.append(fit_outlines([s[k] for s in scores], truths, name, low))
     iou, iou_mean = _together(scores, [mask for _, mask in validation], specs)
     fitted = replace(
         checkpoint,
@@ -82,13 +75,6 @@ def refine(
     )
     fitted.save(path)
     return fitted
-
-
-def _quality(scores: list[U8], truths: list[npt.NDArray[np.bool_]], spec: ClassSpec) -> tuple[float, float, float]:
-    output = OutputContract(classes=(spec,))
-    counts = [confusion(paint(find_components(s, output), t.shape) > 0, t) for s, t in zip(scores, truths, strict=True)]
-    found = mean_defined(float(c.tp > 0) for c in counts if c.tp + c.fn)
-    return *_pooled_and_mean(counts), 0.0 if np.isnan(found) else found
 
 
 def _together(scores: list[U8], masks: list[U8], specs: list[ClassSpec]) -> tuple[float, float]:

@@ -1,0 +1,57 @@
+"""Counts per component stand for masks painted at any pair of thresholds and smallest area."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from jetspect.evaluation.metrics import Confusion, confusion
+from jetspect.runtime.manifest import ClassSpec, OutputContract
+from jetspect.runtime.postprocess.reference import find_components, paint
+from jetspect.training.outlines import _components, fit_outlines
+
+U8 = npt.NDArray[np.uint8]
+
+
+def noisy(seed: int) -> tuple[U8, npt.NDArray[np.bool_]]:
+    rng = np.random.default_rng(seed)
+    scores = cv2.GaussianBlur(rng.integers(0, 256, (60, 80)).astype(np.uint8), (0, 0), 2)
+    scores = cv2.normalize(scores, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)  # type: ignore[call-overload]
+    return scores, cv2.GaussianBlur(scores, (0, 0), 3) > 130
+
+
+def painted(scores: U8, truth: npt.NDArray[np.bool_], spec: ClassSpec) -> Confusion:
+    return confusion(paint(find_components(scores[None], OutputContract(classes=(spec,))), truth.shape) > 0, truth)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_counts_are_those_of_the_runtime_s_masks(seed: int) -> None:
+    scores, truth = noisy(seed)
+    for low in (90, 140):
+        found = _components(scores, truth, low)
+        for high in (low, 180, 255):
+            for area in (1, 12, 60):
+                spec = ClassSpec(name="a", threshold=high / 255, threshold_low=low / 255, min_area_px=area)
+                assert found.counts(high, area) == painted(scores, truth, spec)
+
+
+def test_what_was_chosen_is_no_worse_than_the_single_threshold() -> None:
+    pairs = [noisy(seed) for seed in range(4)]
+    best = 120 / 255
+    chosen = fit_outlines([s for s, _ in pairs], [t for _, t in pairs], "a", best)
+    single = ClassSpec(name="a", threshold=best, threshold_low=best)
+
+    def quality(spec: ClassSpec) -> float:
+        counts = [painted(s, t, spec) for s, t in pairs]
+        return sum(counts, Confusion()).iou + float(np.mean([c.iou for c in counts]))
+
+    assert chosen.name == "a"
+    assert quality(chosen) > quality(single)
+
+
+def test_without_anything_to_find_the_threshold_stays() -> None:
+    nothing = np.zeros((20, 20), np.uint8)
+    chosen = fit_outlines([nothing], [nothing > 0], "a", 0.5)
+    assert chosen.threshold >= chosen.threshold_low > 0
