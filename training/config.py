@@ -65,6 +65,9 @@ class CropSettings(Settings):
     size_wh: tuple[int, int] = Field((576, 416), description="Width and height in px, multiples of the model's stride")
     batch: int = Field(6, ge=1)
     defect_share: float = Field(0.6, ge=0, le=1, description="Share of crops that are laid around a defect pixel")
+    area_power: float = Field(
+        0.0, ge=0, le=1, description="Defect crops come from an image as often as its area to this power; 0: all alike"
+    )
     whole: bool = Field(
         False, description="Whole images resized to size_wh, defective and clean in turn, instead of crops"
     )

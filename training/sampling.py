@@ -87,6 +87,8 @@ class CropSampler:
         ]
         areas = np.array([mask.size for mask in self._masks], np.float64)
         self._area = areas / areas.sum()
+        share = areas[self._defective] ** crops.area_power
+        self._defective_share = share / share.sum()
 
     def __len__(self) -> int:
         return self._steps
@@ -103,7 +105,10 @@ class CropSampler:
         width, height = self._crops.size_wh
         on_defect = rng.random() < self._crops.defect_share
         # A larger image has more background to learn from, so it is drawn more often for it.
-        index = int(rng.choice(self._defective)) if on_defect else int(rng.choice(len(self._images), p=self._area))
+        if on_defect:
+            index = int(rng.choice(self._defective, p=self._defective_share))
+        else:
+            index = int(rng.choice(len(self._images), p=self._area))
         image, mask = self._pasted(index, rng)
         h, w = mask.shape
         if on_defect:

@@ -82,18 +82,30 @@ def test_an_image_smaller_than_the_crop_is_filled_by_reflection() -> None:
     assert images.shape == (2, 64, 64, 3) and np.all(np.abs(images.astype(int) - 77) <= 1)
 
 
-def test_larger_images_give_more_background() -> None:
-    class Sizes(Images):
-        def __getitem__(self, index: int) -> Sample:
-            sample = super().__getitem__(index)
-            assert sample.mask is not None
-            cut = 40 if index else 400  # a tenth of the height, a tenth of the area
-            return Sample(sample.sample_id, sample.image[:cut], sample.mask[:cut], sample.group)
+class Sizes(Images):
+    """The first image is ten times as large as the second."""
 
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        assert sample.mask is not None
+        cut = 40 if index else 400
+        return Sample(sample.sample_id, sample.image[:cut], sample.mask[:cut], sample.group)
+
+
+def share_of_the_large_one(first: U8, crops: CropSettings) -> float:
+    batches = CropSampler(load_images(Sizes([first, spot(4, 4)]), channels=3), crops, PLAIN, steps=60, seed=0)
+    return float(np.mean([image[32, 32, 0] == 10 for step in range(60) for image in batches[step].images]))
+
+
+def test_larger_images_give_more_background() -> None:
     crops = CropSettings(size_wh=(64, 64), batch=8, defect_share=0.0)
-    batches = CropSampler(load_images(Sizes([CLEAN, spot(4, 4)]), channels=3), crops, PLAIN, steps=60, seed=0)
-    large = np.mean([image[32, 32, 0] == 10 for step in range(60) for image in batches[step].images])
-    assert large == pytest.approx(10 / 11, abs=0.05)
+    assert share_of_the_large_one(CLEAN, crops) == pytest.approx(10 / 11, abs=0.05)
+
+
+@pytest.mark.parametrize(("power", "share"), [(0.0, 1 / 2), (0.5, 10**0.5 / (10**0.5 + 1)), (1.0, 10 / 11)])
+def test_defects_of_larger_images_come_as_often_as_asked_for(power: float, share: float) -> None:
+    crops = CropSettings(size_wh=(64, 64), batch=8, defect_share=1.0, area_power=power)
+    assert share_of_the_large_one(spot(200, 300), crops) == pytest.approx(share, abs=0.06)
 
 
 def test_a_defect_between_the_grid_points_is_found_too() -> None:
