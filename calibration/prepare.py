@@ -203,9 +203,9 @@ def measure_accuracy(bundle: Bundle, data: DataSet) -> dict[str, float]:
     decisions: list[float | None] = []
 
     def segment(image: U8) -> U8:
-        mask, decision = inspector.segment_and_decide(image)
-        decisions.append(decision)
-        return mask
+        prediction = inspector.predict(image)
+        decisions.append(prediction.decision)
+        return prediction.mask
 
     with Inspector(bundle, engine, InspectorSettings(tiling=TilingSettings())) as inspector:
         result = evaluate(data, segment, classes)

@@ -18,7 +18,7 @@ from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import read_image
 from jetspect.runtime.postprocess.reference import Component, find_components, paint, to_defect
 from jetspect.runtime.region import TilingSettings
-from jetspect.runtime.results import Defect, Inspection, ModelIdentity, Timings, Verdict
+from jetspect.runtime.results import Defect, Inspection, ModelIdentity, Prediction, Timings, Verdict
 from jetspect.runtime.scoring import Scores
 from jetspect.runtime.settings import Settings
 from jetspect.runtime.verdict import VerdictRules, decide, judge
@@ -127,15 +127,13 @@ class Inspector:
 
     def segment(self, image: U8) -> U8:
         """Return the class mask of an image after post-processing: uint8 H x W, 0 background, k class k-1."""
-        return self.segment_and_decide(image)[0]
+        return self.predict(image).mask
 
-    def segment_and_decide(self, image: U8) -> tuple[U8, float | None]:
-        """Return the class mask and the probability that the image as a whole shows a defect, 0-1.
-
-        The probability is None where the bundle does not decide on images.
-        """
+    def predict(self, image: U8) -> Prediction:
+        """Return everything that the bundle says of an image, from one run; its score map is valid until the next one."""
         scores = self._scores(image)
-        return paint(self._components(scores), scores.grid.frame_hw), scores.decision
+        mask = paint(self._components(scores), scores.grid.frame_hw)
+        return Prediction(mask, scores.score_map, scores.decision)
 
     def score_map(self, image: U8) -> U8:
         """Return a copy of the stitched score map: uint8 K x H x W."""

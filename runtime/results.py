@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+import numpy as np
+import numpy.typing as npt
+
 
 class Verdict(str, Enum):
     """OK: inspected and within the rules. NOK: outside them. UNKNOWN: not properly inspected, never taken as OK."""
@@ -76,6 +79,25 @@ class ModelIdentity:
     manifest_sha256: str
     precision: str
     engine: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model sees in one image, after post-processing.
+
+    Attributes
+    ----------
+    mask
+        uint8 H x W: 0 background, k class k-1.
+    scores
+        uint8 K x H x W: 255 times the probability.
+    decision
+        Probability that the image as a whole shows a defect, 0-1; None where the model does not decide on images.
+    """
+
+    mask: npt.NDArray[np.uint8]
+    scores: npt.NDArray[np.uint8]
+    decision: float | None = None
 
 
 @dataclass(frozen=True)
