@@ -117,7 +117,7 @@ def test_bad_images_each_get_a_line_and_the_good_one_is_still_inspected(images: 
         (("inspect", BUNDLE, "x.png", "--precision", "fp8"), "precision 'fp8' is not known"),
         (("inspect", BUNDLE, "x.png", "--precision", "int8"), "has no int8 graph"),
         (("evaluate", BUNDLE, "nowhere"), "data set folder nowhere does not exist"),
-        (("evaluate", BUNDLE, "--dataset", "imagenet"), "use one of bsdata, folder, synthetic"),
+        (("evaluate", BUNDLE, "--dataset", "imagenet"), "is not known; use one of bsdata"),
         (("run", "nowhere.toml"), "nowhere.toml: cannot be read"),
         (("train", "nowhere.toml"), "nowhere.toml: cannot be read"),
         (("export", "nowhere.pt", "--out", "x", "--dataset", "synthetic"), "nowhere.pt cannot be read"),
