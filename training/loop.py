@@ -108,7 +108,9 @@ class Trainer:
     def _run_phase(self, phase: Phase, started: float) -> None:
         schedule, patience = self._config.schedule, self._config.schedule.patience
         if self._step == phase.start:
-            self._waited = 0
+            # A later phase goes on from the averaged weights, and what it makes of them is what is judged.
+            self._best, self._waited = -1.0, 0
+            self._model.load_state_dict(self._average.model.state_dict())
         let_learn(self._model, phase.train)
         batches: DataLoader[Batch] = DataLoader(
             self._sampler,  # type: ignore[arg-type]  # it has __len__ and __getitem__
@@ -149,7 +151,7 @@ class Trainer:
                 f" and start again, {self._folder.last} still holds the state before"
             )
         self._optimiser.step()
-        self._average.update(self._model, self._step)
+        self._average.update(self._model, self._step - phase.start)
         return value
 
     def _rate(self, phase: Phase) -> float:
@@ -189,8 +191,9 @@ class Trainer:
         shown = ", ".join(f"{k} {row[k]:.4f}" for k in ("loss", "iou", "iou_mean", "image_ap") if row[k] is not None)
         log.info("step %d: %s", self._step, shown)
         self._waited += 1
-        if found.quality > self._best:
-            self._best, self._waited = found.quality, 0
+        quality = found.quality(decides=phase.loss.decision > 0)
+        if quality > self._best:
+            self._best, self._waited = quality, 0
             self._checkpoint(found).save(self._folder.best)
 
     @property

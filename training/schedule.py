@@ -23,8 +23,12 @@ class Phase:
     loss: LossSettings
 
     def rate(self, step: int, *, warmup: int, cosine: bool) -> float:
-        """Return the learning rate of a step: linear warm-up at the start of the phase, then the chosen decay."""
+        """Return the learning rate of a step: linear warm-up at the start of the phase, then the chosen decay.
+
+        The warm-up takes at most a tenth of the phase.
+        """
         done = step - self.start
+        warmup = min(warmup, (self.end - self.start) // 10)
         warm = min(1.0, (done + 1) / warmup) if warmup else 1.0
         decay = 0.5 * (1 + math.cos(math.pi * done / (self.end - self.start))) if cosine else 1.0
         return self.learning_rate * warm * (0.01 + 0.99 * decay)

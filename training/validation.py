@@ -106,11 +106,10 @@ class Judgement:
     def _average(values: list[float]) -> float:
         return sum(values) / len(values) if values else 0.0
 
-    @property
-    def quality(self) -> float:
-        """What the best checkpoint has most of: a model that decides is judged by its decisions, others by their masks."""
+    def quality(self, *, decides: bool) -> float:
+        """What the best checkpoint has most of: one that learns to decide is judged by its decisions, others by their masks."""
         masks = self.iou + self.iou_mean
-        return masks if self.image_ap is None else self.image_ap + 1e-3 * masks
+        return masks if self.image_ap is None or not decides else self.image_ap + 1e-3 * masks
 
 
 def judge(pairs: list[tuple[U8, U8]], score: Callable[[U8], Scored], classes: int) -> Judgement:

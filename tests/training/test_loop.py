@@ -112,6 +112,29 @@ def test_a_resumed_run_ends_like_one_that_was_never_interrupted(data: Path, tmp_
     assert ends[0]["losses"] == ends[1]["losses"]
 
 
+def test_the_best_weights_are_those_of_the_last_phase_however_good_an_earlier_one_was(
+    data: Path, tmp_path: Path
+) -> None:
+    """What an earlier phase reached is where the next one begins, not what the run is for."""
+    schedule = {"warmup": 5, "learning_rate": 0.01, "ema": 0.9, "validate_every": 20}
+    phases = [{"steps": 60}, {"steps": 5, "learning_rate": 10.0}]
+    best = Trainer(config(data, schedule=schedule, phases=phases), tmp_path).run()
+    with (tmp_path / "log.csv").open() as stream:
+        quality = [float(row["iou"]) for row in csv.DictReader(stream)]
+    assert Checkpoint.load(best).info["step"] == 65
+    assert quality[-1] < max(quality)
+
+
+def test_a_later_phase_begins_with_the_averaged_weights(data: Path, tmp_path: Path) -> None:
+    schedule = {"warmup": 0, "learning_rate": 0.01, "ema": 0.99, "validate_every": 5}
+    for name, phases in (("one", [{"steps": 10}]), ("two", [{"steps": 10}, {"steps": 1, "learning_rate": 1e-12}])):
+        Trainer(config(data, schedule=schedule, phases=phases), tmp_path / name).run()
+    one, two = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("one", "two"))
+    kernels = [name for name in one["model"] if name.endswith("weight")]
+    assert all(torch.allclose(two["model"][k], one["average"][k], atol=1e-6) for k in kernels)
+    assert not all(torch.allclose(one["model"][k], one["average"][k], atol=1e-6) for k in kernels)
+
+
 def test_a_resume_point_of_other_settings_is_refused_unless_restarted(data: Path, tmp_path: Path) -> None:
     Trainer(config(data, 2), tmp_path).run()
     with pytest.raises(TrainingError, match="other settings; use another --out, or --restart"):

@@ -40,6 +40,8 @@ def test_the_rate_warms_up_and_decays_in_every_phase_anew() -> None:
         assert rates[0] == pytest.approx(top / 10, rel=0.01) and max(rates) == pytest.approx(top, rel=0.05)
         assert rates[-1] < 0.02 * top
         assert phase.rate(phase.end - 1, warmup=0, cosine=False) == pytest.approx(top)
+        # A warm-up longer than the phase would keep it from learning.
+        assert phase.rate(phase.start + 10, warmup=500, cosine=False) == pytest.approx(top)
 
 
 def test_only_the_named_parts_learn_and_frozen_ones_keep_their_statistics() -> None:

@@ -37,16 +37,25 @@ def test_a_model_that_decides_is_judged_by_its_decisions() -> None:
     found = judge(list(zip(images, masks, strict=True)), scored, 1)
     assert found.image_ap == 1.0 and found.iou == found.iou_mean == 1.0
     assert found.decision_level is not None and 60 < found.decision_level <= 200
-    assert found.quality == pytest.approx(1.002)
+    assert found.quality(decides=True) == pytest.approx(1.002)
+    assert found.quality(decides=False) == 2  # while another part of the network learns
     masks[3][0, 0] = 1  # a defect that the decision misses
     worse = judge(list(zip(images, masks, strict=True)), scored, 1)
-    assert worse.image_ap is not None and worse.image_ap < 1.0 and worse.quality < found.quality
+    assert (
+        worse.image_ap is not None
+        and worse.image_ap < 1.0
+        and worse.quality(decides=True) < found.quality(decides=True)
+    )
 
 
 def test_without_images_of_both_kinds_there_is_no_decision_to_judge() -> None:
     mask = np.ones((4, 4), np.uint8)
     found = judge([(mask * 200, mask)], scored, 1)
-    assert found.image_ap is None and found.decision_level is None and found.quality == found.iou + found.iou_mean
+    assert (
+        found.image_ap is None
+        and found.decision_level is None
+        and found.quality(decides=True) == found.iou + found.iou_mean
+    )
 
 
 def test_the_decision_level_is_the_middle_of_the_best_run() -> None:
