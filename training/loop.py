@@ -269,14 +269,19 @@ class Trainer:
                 f"the model refuses crops of {width} x {height} px ({line}); use a multiple of its stride"
             ) from error
         answer = as_answer(output)
+        self._check_decision(answer.decision is not None)
         got = tuple(answer.logits.shape)
         # A model of whole images may answer in a lower resolution; crops are scored pixel by pixel.
         factor = height // max(1, got[2]) if self._config.crops.whole and len(got) == 4 else 1
+        if height % factor or width % factor:
+            raise InputError(
+                f"crops of {width} x {height} px do not fit the model, whose answer is {factor} times smaller; "
+                f"use multiples of {factor} px"
+            )
         if got != (1, classes, height // factor, width // factor):
             raise InputError(
                 f"the model answers {got} for a crop of {width} x {height} px; (1, {classes}, {height}, {width}) is needed"
             )
-        self._check_decision(answer.decision is not None)
         for phase in self._phases:
             let_learn(self._model, phase.train)
 

@@ -159,3 +159,18 @@ def test_a_model_that_answers_in_another_shape_is_refused(data: Path, tmp_path: 
     model = {"name": "torch.nn:Conv2d", "kwargs": {}}
     with pytest.raises(InputError, match="refuses its arguments"):
         Trainer(config(data, model=model), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("crops", "said"),
+    [
+        ({"size_wh": [64, 64]}, "model segdec judges whole images, which crops are not; set crops.whole = true"),
+        ({"size_wh": [100, 72], "whole": True}, "100 x 72 px do not fit .* 8 times smaller; use multiples of 8 px"),
+    ],
+)
+def test_a_model_of_whole_images_says_what_it_needs(
+    data: Path, tmp_path: Path, crops: dict[str, object], said: str
+) -> None:
+    model = {"name": "segdec", "channels": 1, "kwargs": {"width": 0.1}}
+    with pytest.raises(InputError, match=said):
+        Trainer(config(data, model=model, crops=crops), tmp_path)
