@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from torch import nn
@@ -12,7 +10,6 @@ from jetspect.calibration.crops import MINIMUM, Crop, CropSet
 from jetspect.errors import DataSetError, InputError
 from jetspect.evaluation.datasets.base import DataSet
 from jetspect.models.checkpoint import Checkpoint
-from jetspect.runtime.postprocess.reference import level_of
 from jetspect.runtime.whole import fit_frame
 
 U8 = npt.NDArray[np.uint8]
@@ -72,13 +69,3 @@ def frame_size(checkpoint: Checkpoint, model: nn.Module, given: tuple[int, int] 
         )
     width, height = known or given or (0, 0)
     return int(width), int(height)
-
-
-def decision_errors(defective: Sequence[bool], decisions: Sequence[float | None], threshold: float) -> dict[str, float]:
-    """Count images decided wrongly: ``decision_fp`` clean ones called defective, ``decision_fn`` defective ones missed."""
-    level = level_of(threshold)
-    said = [decision is not None and round(decision * 255) >= level for decision in decisions]
-    return {
-        "decision_fp": float(sum(s and not d for s, d in zip(said, defective, strict=True))),
-        "decision_fn": float(sum(d and not s for s, d in zip(said, defective, strict=True))),
-    }

@@ -22,7 +22,7 @@ from jetspect.calibration.foreground import (
     foreground_job,
     measure_foreground,
 )
-from jetspect.calibration.frames import decision_errors, frame_size, select_frames
+from jetspect.calibration.frames import frame_size, select_frames
 from jetspect.errors import InputError
 from jetspect.evaluation.datasets import DataSet, open_dataset
 from jetspect.evaluation.evaluate import evaluate
@@ -43,7 +43,8 @@ U8 = npt.NDArray[np.uint8]
 GOLDEN, PARITY, PARITY_FRAMES = 4, 16, 8
 GOLDEN_PX = 384
 TEXTURE_PX = 1152
-REPORTED = ("iou", "iou_mean", "precision", "recall", "image_recall", "image_fpr", "n")
+REPORTED = ("iou", "iou_mean", "precision", "recall", "object_recall", "image_recall", "image_fpr", "n")
+DECIDED = ("image_ap", "image_fp", "image_fn")
 
 
 @dataclass(frozen=True)
@@ -200,19 +201,13 @@ def measure_accuracy(bundle: Bundle, data: DataSet) -> dict[str, float]:
     """Judge the FP32 graph on a data set through the runtime."""
     engine, _ = open_engine(bundle)
     classes = tuple(c.name for c in bundle.manifest.output.classes)
-    decisions: list[float | None] = []
-
-    def segment(image: U8) -> U8:
-        prediction = inspector.predict(image)
-        decisions.append(prediction.decision)
-        return prediction.mask
-
+    decision = bundle.manifest.output.decision
     with Inspector(bundle, engine, InspectorSettings(tiling=TilingSettings())) as inspector:
-        result = evaluate(data, segment, classes)
-    measures = result.as_dict()
-    values = {name: measures[name] for name in REPORTED}
-    if (spec := bundle.manifest.output.decision) is not None:
-        values |= decision_errors([i.defective for i in result.images], decisions, spec.threshold)
+        result = evaluate(
+            data, inspector.predict, classes, decision_threshold=None if decision is None else decision.threshold
+        )
+    measures, names = result.as_dict(), REPORTED if decision is None else (*REPORTED, *DECIDED)
+    values = {name: measures[name] for name in names}
     return {name: round(float(v), 5) for name, v in values.items() if v is not None and not math.isnan(v)}
 
 

@@ -1,99 +1,53 @@
-"""Judge a model on a labelled data set."""
+"""Judge a model on a labelled data set: pixels, outlines, whole defects, and images."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import DataSetError
-from jetspect.evaluation.datasets.base import DataSet
-from jetspect.evaluation.metrics import Confusion, confusion, mean_defined
+from jetspect.evaluation.datasets.base import DataSet, Sample
+from jetspect.evaluation.measures import Evaluation, ImageResult
+from jetspect.evaluation.metrics import (
+    ScoreHistogram,
+    boundary_counts,
+    class_matrix,
+    confusion,
+    match_objects,
+)
+from jetspect.runtime.results import Prediction
 
+__all__ = ["Evaluation", "ImageResult", "evaluate"]
 U8 = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """One image: any class against any class, over pixels."""
-
-    sample_id: str
-    counts: Confusion
-
-    @property
-    def defective(self) -> bool:
-        return self.counts.tp + self.counts.fn > 0
-
-    @property
-    def found(self) -> bool:
-        """At least one defective pixel was found."""
-        return self.counts.tp > 0
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything measured on one data set."""
-
-    images: tuple[ImageResult, ...]
-    per_class: dict[str, Confusion] = field(default_factory=dict)
-
-    @property
-    def counts(self) -> Confusion:
-        return sum((i.counts for i in self.images), Confusion())
-
-    def as_dict(self) -> dict[str, float | int | None]:
-        """Return the measures; one without a denominator is None.
-
-        ``iou``, ``precision``, ``recall``, ``f1``, ``fpr`` and ``fnr`` pool all pixels. ``iou_mean`` is the mean over
-        images with a true or predicted defect. ``image_recall`` is the share of defective images in which at least one
-        defective pixel was found, ``image_fpr`` the share of clean images in which anything was.
-        """
-        total = self.counts
-        defective = [i for i in self.images if i.defective]
-        clean = [i for i in self.images if not i.defective]
-        values: dict[str, float | int] = {
-            "iou": total.iou,
-            "iou_mean": mean_defined(i.counts.iou for i in self.images),
-            "precision": total.precision,
-            "recall": total.recall,
-            "f1": total.f1,
-            "fpr": total.fpr,
-            "fnr": total.fnr,
-            "image_recall": mean_defined(float(i.found) for i in defective),
-            "image_fpr": mean_defined(float(i.counts.fp > 0) for i in clean),
-            "n": len(self.images),
-            "n_defective": len(defective),
-        }
-        return {name: None if math.isnan(value) else value for name, value in values.items()}
-
-    def classes_as_dict(self) -> dict[str, dict[str, float | None]]:
-        """Return IoU, precision and recall of each class."""
-        return {
-            name: {
-                k: None if math.isnan(v) else v
-                for k, v in (("iou", c.iou), ("precision", c.precision), ("recall", c.recall))
-            }
-            for name, c in self.per_class.items()
-        }
 
 
 def evaluate(
     data: DataSet,
-    predict: Callable[[U8], U8],
+    predict: Callable[[U8], Prediction],
     classes: tuple[str, ...],
     progress: Callable[[int, int], None] = lambda *_: None,
+    *,
+    decision_threshold: float | None = None,
+    boundary_px: int | None = None,
+    least_covered: float = 0.0,
 ) -> Evaluation:
-    """Compare a model's class masks with the true ones on every labelled image.
+    """Compare what a model says with the labels of every labelled image, one image at a time.
 
     Parameters
     ----------
     predict
-        uint8 image -> uint8 H x W mask, 0 background, k for ``classes[k - 1]``.
+        uint8 image -> prediction (:meth:`jetspect.runtime.inspector.Inspector.predict`).
     classes
         The model's classes. Those of the same name are compared one by one as well.
+    decision_threshold
+        From which probability on an image is called defective by a model that decides. None, or a model that does not
+        decide: an image with any defective pixel is.
+    boundary_px
+        Width of the outlines in Boundary IoU; None takes 2 % of each image's diagonal.
+    least_covered
+        Share of a true defect that must be covered for it to be found; 0: any pixel.
 
     Raises
     ------
@@ -101,21 +55,67 @@ def evaluate(
         No image has a label, or a mask has another size than its image.
     """
     images: list[ImageResult] = []
-    shared = [name for name in classes if name in data.classes]
-    per_class = dict.fromkeys(shared, Confusion())
     for index in range(len(data)):
         sample = data[index]
         if sample.mask is not None:
             if sample.mask.shape != sample.image.shape[:2]:
                 raise DataSetError(f"{sample.sample_id}: mask {sample.mask.shape}, image {sample.image.shape[:2]}")
-            predicted = predict(sample.image)
-            images.append(ImageResult(sample.sample_id, confusion(predicted > 0, sample.mask > 0)))
-            for name in shared:
-                said, there = predicted == classes.index(name) + 1, sample.mask == data.classes.index(name) + 1
-                per_class[name] += confusion(said, there)
+            prediction = predict(sample.image)
+            said = _said(prediction, decision_threshold)
+            images.append(_judge(sample, index, prediction, said, data.classes, classes, boundary_px, least_covered))
         progress(index + 1, len(data))
     if not images:
         raise DataSetError(
             f"data set {data.name} has no labelled image in this split; there is nothing to compare with"
         )
-    return Evaluation(tuple(images), per_class)
+    return Evaluation(tuple(images), tuple(name for name in classes if name in data.classes), data.classes)
+
+
+def _said(prediction: Prediction, threshold: float | None) -> bool:
+    if prediction.decision is None or threshold is None:
+        return bool(prediction.mask.any())
+    # Both were rounded to levels of 255 on their way.
+    return round(255 * prediction.decision) >= round(255 * threshold)
+
+
+def _judge(
+    sample: Sample,
+    index: int,
+    prediction: Prediction,
+    said: bool,
+    true_classes: tuple[str, ...],
+    classes: tuple[str, ...],
+    boundary_px: int | None,
+    least_covered: float,
+) -> ImageResult:
+    assert sample.mask is not None  # the caller skips images without a label
+    predicted, truth = prediction.mask > 0, sample.mask > 0
+    highest = prediction.scores.max(axis=0) if len(prediction.scores) else np.zeros(truth.shape, np.uint8)
+    shared = [name for name in classes if name in true_classes]
+    per_class = tuple(
+        confusion(prediction.mask == classes.index(name) + 1, sample.mask == true_classes.index(name) + 1)
+        for name in shared
+    )
+    return ImageResult(
+        sample_id=sample.sample_id,
+        group=sample.group,
+        index=index,
+        counts=confusion(predicted, truth),
+        said=said,
+        score=prediction.decision if prediction.decision is not None else int(highest.max(initial=0)) / 255,
+        boundary=boundary_counts(predicted, truth, boundary_px),
+        histogram=ScoreHistogram.of(highest, truth),
+        match=match_objects(predicted, truth, least=least_covered),
+        per_class=per_class,
+        regions=_regions(prediction.mask, sample.mask, classes, true_classes),
+    )
+
+
+def _regions(said: U8, truth: U8, classes: tuple[str, ...], true_classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Count pixels by class where the model has every class of the data set, else defect against background."""
+    if not set(true_classes) <= set(classes):
+        return class_matrix((said > 0).astype(np.uint8), (truth > 0).astype(np.uint8), 1)
+    table = np.zeros(256, np.uint8)
+    for number, name in enumerate(classes, 1):
+        table[number] = true_classes.index(name) + 1 if name in true_classes else 0
+    return class_matrix(table[said], truth, len(true_classes))

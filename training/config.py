@@ -16,6 +16,7 @@ class DataSettings(Settings):
 
     dataset: str = Field(description="Kind of data set: bsdata, folder or synthetic")
     path: LocalPath | None = Field(None, description="Its folder; --data on the command line goes before it")
+    one_class: str | None = Field(None, min_length=1, description="Name of the one class that all classes become")
     part_scale: int | None = Field(
         None, ge=1, le=64, description="Learn where the part is (stage one of two), on images shrunk this many times"
     )

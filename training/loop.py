@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from jetspect.errors import InputError, TrainingError
 from jetspect.evaluation.datasets import DataSet, open_dataset
+from jetspect.evaluation.datasets.one_class import OneClass
 from jetspect.evaluation.foreground import PartMasks
 from jetspect.models.answer import as_answer
 from jetspect.models.checkpoint import Checkpoint
@@ -300,6 +301,8 @@ class Trainer:
 
 def _open(settings: DataSettings, path: Path | None, split: str) -> DataSet:
     data = open_dataset(settings.dataset, path, split)
+    if settings.one_class is not None:
+        data = OneClass(data, settings.one_class)
     return data if settings.part_scale is None else PartMasks(data, settings.part_scale)
 
 

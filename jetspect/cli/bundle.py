@@ -18,7 +18,7 @@ from jetspect.runtime.signing import make_keys, sign_bundle
 
 app = typer.Typer(help="Look at, verify and sign bundles.", no_args_is_help=True)
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)]
-SHOWN = ("iou", "iou_mean", "image_recall", "decision_fp", "decision_fn", "defects_kept", "inspected")
+SHOWN = ("iou", "iou_mean", "image_recall", "image_ap", "image_fp", "image_fn", "defects_kept", "inspected")
 KeyOption = Annotated[Path | None, typer.Option("--public-key", help="ed25519 public key (PEM) it must be signed with.")]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from jetspect.calibration.expressive import rendered_tiles
-from jetspect.calibration.frames import decision_errors, frame_size, select_frames
+from jetspect.calibration.frames import frame_size, select_frames
 from jetspect.calibration.prepare import BareWeights, ExportOptions, export_checkpoint
 from jetspect.cli import app
 from jetspect.errors import DataSetError, InputError
@@ -123,14 +123,6 @@ def test_too_few_frames_are_refused(data: Path, tmp_path: Path) -> None:
         select_frames(open_dataset("folder", tmp_path, "val"), 4, FRAME_WH, channels=1)
 
 
-def test_wrong_decisions_are_counted_on_each_side() -> None:
-    defective = [True, True, False, False, True]
-    decisions = [0.9, 0.2, 0.9, 0.1, None]
-    assert decision_errors(defective, decisions, 0.5) == {"decision_fp": 1, "decision_fn": 2}
-    assert decision_errors(defective, [128 / 255] * 5, 0.5) == {"decision_fp": 2, "decision_fn": 0}
-    assert decision_errors([], [], 0.5) == {"decision_fp": 0, "decision_fn": 0}
-
-
 @pytest.mark.parametrize(
     ("known", "given", "model", "says"),
     [
@@ -171,7 +163,7 @@ def test_the_manifest_counts_the_wrong_decisions_of_the_finished_graph(
     asked = options(data, bare=bare, frame_wh=FRAME_WH)
     manifest = export_checkpoint(tmp_path / "weights.pt", tmp_path / "b", asked)
     accuracy = manifest.graphs["fp32"].accuracy
-    assert (accuracy["decision_fp"], accuracy["decision_fn"], accuracy["n"]) == (1, 1, 8)
+    assert (accuracy["image_fp"], accuracy["image_fn"], accuracy["n"]) == (1, 1, 8)
     assert manifest.output.decision is not None and manifest.output.decision.threshold == 0.5
     assert Bundle.open(tmp_path / "b").manifest == manifest
 

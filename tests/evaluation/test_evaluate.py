@@ -10,6 +10,7 @@ import pytest
 from jetspect.errors import DataSetError, InputError
 from jetspect.evaluation.datasets.base import Sample
 from jetspect.evaluation.evaluate import evaluate
+from jetspect.runtime.results import Prediction
 
 U8 = npt.NDArray[np.uint8]
 
@@ -38,6 +39,11 @@ def line(*values: int) -> U8:
 CLASSES = ("a", "b")
 
 
+def said(mask: U8) -> Prediction:
+    """A model that is sure of its mask."""
+    return Prediction(mask, np.stack([(mask == k) * np.uint8(255) for k in (1, 2)]))
+
+
 def test_numbers_of_a_drawn_case_are_the_hand_counted_ones() -> None:
     data = Drawn(
         [
@@ -48,8 +54,8 @@ def test_numbers_of_a_drawn_case_are_the_hand_counted_ones() -> None:
             (line(0, 2, 0, 0), line(0, 0, 0, 0)),  # false alarm: fp 1
         ]
     )
-    evaluation = evaluate(data, lambda image: image, CLASSES)
-    assert evaluation.as_dict() == {
+    evaluation = evaluate(data, said, CLASSES)
+    expected = {
         "iou": 2 / 7,  # tp 2, fp 3, fn 2
         "iou_mean": (1 / 2 + 1 / 2 + 0 + 0) / 4,
         "precision": 2 / 5,
@@ -61,26 +67,35 @@ def test_numbers_of_a_drawn_case_are_the_hand_counted_ones() -> None:
         "image_fpr": 1 / 2,
         "n": 5,
         "n_defective": 3,
+        "n_objects": 3,
+        "object_recall": 2 / 3,
+        "object_precision": 2 / 4,
+        "image_fp": 1,
+        "image_fn": 0,  # the third image is called defective for the wrong place
+        "accuracy": 15 / 20,
+        "dice": 4 / 9,
     }
+    found = evaluation.as_dict()
+    assert {name: found[name] for name in expected} == expected
     classes = evaluation.classes_as_dict()
     assert classes["a"]["iou"] == 1 / 4 and classes["b"]["iou"] == 1 / 3
 
 
 def test_the_right_place_counts_though_the_class_is_wrong_and_the_class_numbers_tell() -> None:
-    evaluation = evaluate(Drawn([(line(2, 0), line(1, 0))]), lambda image: image, CLASSES)
+    evaluation = evaluate(Drawn([(line(2, 0), line(1, 0))]), said, CLASSES)
     assert evaluation.as_dict()["iou"] == 1
     assert {name: c["iou"] for name, c in evaluation.classes_as_dict().items()} == {"a": 0, "b": 0}
 
 
 def test_classes_are_matched_by_name_and_unknown_ones_count_as_any_defect() -> None:
     """The model's class 1 is the data set's class 2; its class 2 is unknown there."""
-    evaluation = evaluate(Drawn([(line(1, 2), line(2, 1))]), lambda image: image, ("b", "other"))
+    evaluation = evaluate(Drawn([(line(1, 2), line(2, 1))]), said, ("b", "other"))
     assert evaluation.classes_as_dict() == {"b": {"iou": 1.0, "precision": 1.0, "recall": 1.0}}
     assert evaluation.as_dict()["iou"] == 1
 
 
 def test_clean_images_alone_give_null_ratios_that_json_can_hold() -> None:
-    result = evaluate(Drawn([(line(0, 0), line(0, 0))]), lambda image: image, CLASSES).as_dict()
+    result = evaluate(Drawn([(line(0, 0), line(0, 0))]), said, CLASSES).as_dict()
     assert result["iou"] is None and result["image_recall"] is None and result["image_fpr"] == 0
     json.dumps(result, allow_nan=False)
 
@@ -88,18 +103,18 @@ def test_clean_images_alone_give_null_ratios_that_json_can_hold() -> None:
 def test_images_without_label_are_not_predicted() -> None:
     seen: list[tuple[int, int]] = []
     data = Drawn([(line(7, 7), None), (line(1, 0), line(1, 0))])
-    result = evaluate(data, lambda image: image, CLASSES, lambda *done_total: seen.append(done_total))
+    result = evaluate(data, said, CLASSES, lambda *done_total: seen.append(done_total))
     assert (result.as_dict()["n"], result.as_dict()["iou"]) == (1, 1.0)
     assert seen == [(1, 2), (2, 2)]
 
 
 def test_nothing_labelled_is_an_error() -> None:
     with pytest.raises(DataSetError, match="drawn has no labelled image"):
-        evaluate(Drawn([(line(0), None)]), lambda image: image, CLASSES)
+        evaluate(Drawn([(line(0), None)]), said, CLASSES)
 
 
 def test_a_mask_or_a_prediction_of_another_size_is_refused() -> None:
     with pytest.raises(DataSetError, match=r"i0: mask \(1, 3\), image \(1, 2\)"):
-        evaluate(Drawn([(line(0, 0), line(0, 0, 1))]), lambda image: image, CLASSES)
+        evaluate(Drawn([(line(0, 0), line(0, 0, 1))]), said, CLASSES)
     with pytest.raises(InputError, match=r"prediction is \(1, 3\)"):
-        evaluate(Drawn([(line(0, 0), line(0, 1))]), lambda _: line(0, 0, 0), CLASSES)
+        evaluate(Drawn([(line(0, 0), line(0, 1))]), lambda _: said(line(0, 0, 0)), CLASSES)

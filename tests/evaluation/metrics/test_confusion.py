@@ -24,6 +24,8 @@ def test_every_ratio_agrees_with_scikit_learn(seed: int, share_said: float, shar
         (ours.precision, sklearn_metrics.precision_score(t, p, zero_division=0)),
         (ours.recall, sklearn_metrics.recall_score(t, p, zero_division=0)),
         (ours.f1, sklearn_metrics.f1_score(t, p, zero_division=0)),
+        (ours.fbeta(2), sklearn_metrics.fbeta_score(t, p, beta=2, zero_division=0)),
+        (ours.accuracy, sklearn_metrics.accuracy_score(t, p)),
         (ours.fpr, 1 - sklearn_metrics.recall_score(t, p, pos_label=False, zero_division=1)),
         (ours.fnr, 1 - sklearn_metrics.recall_score(t, p, zero_division=1)),
     ]

@@ -1,0 +1,95 @@
+"""Pictures of the images that went worst: what is true, and what the model said."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from jetspect.evaluation.datasets.base import DataSet
+from jetspect.evaluation.measures import ImageResult
+from jetspect.runtime.results import Prediction
+
+U8 = npt.NDArray[np.uint8]
+# Okabe and Ito (BGR): told apart on grey metal, also by colour-blind people.
+TRUE, SAID = (233, 180, 86), (0, 159, 230)
+_WIDTH = 760
+_LEAST_WH = (240, 150)
+_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One picture with its caption; ``jpeg`` is base64."""
+
+    sample_id: str
+    caption: str
+    jpeg: str
+
+
+def draw_worst(worst: Sequence[ImageResult], data: DataSet, predict: Callable[[U8], Prediction]) -> list[Overlay]:
+    """Read images again by their place in the data set and draw them, one at a time."""
+    overlays = []
+    for result in worst:
+        sample = data[result.index]
+        assert sample.mask is not None  # only labelled images have a result
+        counts = result.counts
+        caption = f"IoU {counts.iou:.2f}, {counts.fn:.0f} px missed, {counts.fp:.0f} px wrongly said"
+        picture = draw_pair(sample.image, sample.mask, predict(sample.image).mask)
+        done, data_jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        assert done  # an 8-bit colour picture always encodes
+        overlays.append(Overlay(sample.sample_id, caption, base64.b64encode(data_jpeg.tobytes()).decode("ascii")))
+    return overlays
+
+
+def draw_pair(image: U8, truth: U8, said: U8) -> U8:
+    """Return uint8 H' x W' x 3: the part of the image where truth or prediction is, with both outlines.
+
+    Parameters
+    ----------
+    image, truth, said
+        uint8 H x W (x 3), and masks H x W whose values above 0 are defects.
+    """
+    top, left, bottom, right = _window((truth > 0) | (said > 0))
+    view = image[top:bottom, left:right]
+    view = cv2.cvtColor(view, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False) if view.ndim == 2 else view
+    scale = _WIDTH / view.shape[1]
+    size = _WIDTH, max(1, round(view.shape[0] * scale))
+    shown = cv2.resize(view, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    canvas = np.ascontiguousarray(shown, np.uint8)
+    for mask, colour in ((truth, TRUE), (said, SAID)):
+        part = (mask[top:bottom, left:right] > 0).astype(np.uint8)
+        large = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA)
+        if scale < 1:  # what is thinner than a pixel of the picture must not vanish
+            large = (cv2.resize(part * np.uint8(255), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
+        outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, outlines, -1, (20, 20, 20), 4, cv2.LINE_AA)
+        cv2.drawContours(canvas, outlines, -1, colour, 2, cv2.LINE_AA)
+    return canvas
+
+
+def _window(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """A rectangle around all defects with a margin, at least 240 x 150 px (or the image) and not taller than wide."""
+    height, width = mask.shape
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return 0, 0, height, width
+    margin = max(24, round(0.15 * max(rows[-1] - rows[0], columns[-1] - columns[0])))
+    tall, wide = (
+        max(least, int(a[-1] - a[0] + 1) + 2 * margin) for a, least in ((rows, _LEAST_WH[1]), (columns, _LEAST_WH[0]))
+    )
+    wide = max(wide, tall)
+    tall = max(tall, wide // 2)
+    (top, bottom), (left, right) = (
+        _span(int(a[0] + a[-1]) // 2, side, n) for a, side, n in ((rows, tall, height), (columns, wide, width))
+    )
+    return top, left, bottom, right
+
+
+def _span(middle: int, side: int, length: int) -> tuple[int, int]:
+    start = max(0, min(middle - side // 2, length - side))
+    return start, min(length, start + side)
