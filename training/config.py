@@ -36,6 +36,9 @@ class LossSettings(Settings):
 
     bce: float = Field(0.5, ge=0, description="Binary cross-entropy over pixels")
     dice: float = Field(0.5, ge=0, description="Dice with squared denominator")
+    dice_over: Literal["batch", "image"] = Field(
+        "batch", description="What one Dice is taken over; image: small defects weigh as much as large ones"
+    )
     focal: float = Field(0.0, ge=0, description="Focal loss with more weight on hard regions, see [focal]")
     mse: float = Field(0.0, ge=0, description="Squared error of the probability")
     coarse_mse: float = Field(0.0, ge=0, description="The same for the answer before refining (PartsNet)")

@@ -20,14 +20,17 @@ def mse_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     return _mean((logits.sigmoid() - target) ** 2, counted)
 
 
-def dice_loss(logits: Tensor, target: Tensor, counted: Tensor, smooth: float = 1.0) -> Tensor:
+def dice_loss(
+    logits: Tensor, target: Tensor, counted: Tensor, smooth: float = 1.0, *, per_image: bool = False
+) -> Tensor:
     """Return 1 - Dice with squared denominator (Leontaris et al., sink inspection, eq. 3), averaged over the classes.
 
-    Each class is pooled over the whole batch. ``smooth`` keeps a batch without that class defined, and rewards answering
-    nothing there.
+    Each class is pooled over the whole batch, which favours large defects; with ``per_image`` it is taken image by image
+    and averaged, so a defect of a few pixels weighs as much as one of thousands. ``smooth`` keeps a batch or image
+    without that class defined, and rewards answering nothing there.
     """
     p, t = logits.sigmoid() * counted, target * counted
-    over = (0, 2, 3)
+    over = (2, 3) if per_image else (0, 2, 3)
     overlap, squares = (p * t).sum(over), (p * p).sum(over) + (t * t).sum(over)
     return (1 - (2 * overlap + smooth) / (squares + smooth)).mean()
 

@@ -56,7 +56,8 @@ def objective(answer: Answer, truth: Target, weights: LossSettings, model: nn.Mo
     if weights.bce:
         total = total + weights.bce * bce_loss(logits, target, counted)
     if weights.dice:
-        total = total + weights.dice * dice_loss(logits, target, counted)
+        per_image = weights.dice_over == "image"
+        total = total + weights.dice * dice_loss(logits, target, counted, per_image=per_image)
     if weights.mse:
         total = total + weights.mse * mse_loss(logits, target, counted)
     if weights.focal:

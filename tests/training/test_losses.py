@@ -30,6 +30,19 @@ def test_dice_is_zero_for_a_perfect_answer_also_where_nothing_is_to_find() -> No
     assert dice_loss(perfect[1:], target[1:], every(target)[1:]).item() == pytest.approx(0.0, abs=1e-6)
 
 
+def test_dice_per_image_is_the_average_of_each_image_alone() -> None:
+    """A small defect that is missed costs as much as a large one: pooled, it hardly counts."""
+    target = torch.zeros(2, 1, 8, 8)
+    target[0, 0, :, :4], target[1, 0, 0, 0] = 1.0, 1.0
+    logits = (target * 2 - 1) * FAR
+    logits[1] = -FAR
+    pooled = dice_loss(logits, target, every(logits))
+    apart = dice_loss(logits, target, every(logits), per_image=True)
+    alone = [dice_loss(logits[i : i + 1], target[i : i + 1], every(logits)[i : i + 1]).item() for i in range(2)]
+    assert apart.item() == pytest.approx(sum(alone) / 2) == pytest.approx(0.25)
+    assert pooled.item() == pytest.approx(1 - (2 * 32 + 1) / (32 + 33 + 1)) and pooled < 0.02
+
+
 def test_means_are_over_the_pixels_that_count() -> None:
     logits = torch.tensor([[[[0.0, 0.0, FAR]]]])
     target = torch.tensor([[[[1.0, 0.0, 0.0]]]])

@@ -39,6 +39,20 @@ def test_terms_are_weighted_and_added() -> None:
     assert value(FLAT, mask, mse=1, weights=0.1) == pytest.approx(mse + 0.1 * 9)
 
 
+def test_dice_over_each_image_is_chosen_in_the_settings() -> None:
+    masks = torch.tensor([[[1, 1], [1, 1]], [[1, 0], [0, 0]]], dtype=torch.uint8)
+    logits = torch.where(masks[:, None] > 0, 100.0, -100.0)
+    logits[1] = -100.0  # the small defect is missed
+    truth = Target(masks, torch.ones(2, dtype=torch.bool), torch.ones(2, dtype=torch.bool), torch.ones(masks.shape))
+
+    def loss(over: str) -> float:
+        settings = LossSettings(bce=0, dice=1, dice_over=over)  # type: ignore[arg-type]
+        return objective(Answer(logits), truth, settings, MODEL).item()
+
+    assert loss("batch") == pytest.approx(1 - (2 * 4 + 1) / (4 + 5 + 1))
+    assert loss("image") == pytest.approx(0.5 / 2)
+
+
 def test_the_focal_term_weighs_pixels() -> None:
     """With gamma 0 it is cross-entropy; the first pixel counts three times."""
     answer = Answer(torch.tensor([[[[50.0, 0.0], [0.0, 0.0]]]]))
