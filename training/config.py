@@ -158,6 +158,7 @@ class TrainConfig(Settings):
     phases: tuple[PhaseSettings, ...] = Field((), description="Empty: one phase as long as [schedule] says")
     seed: int = Field(0, ge=0)
     bfloat16: bool | None = Field(
-        None, description="Mixed precision; None: on a GPU. Twice as fast on CPUs with AVX512-BF16 as well"
+        None,
+        description="Mixed precision; None: where it is faster, on a GPU and on a CPU that has bfloat16 instructions",
     )
     threads: int = Field(0, ge=0, description="CPU threads; 0 takes every core")

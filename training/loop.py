@@ -28,6 +28,7 @@ from jetspect.training.ema import AveragedModel
 from jetspect.training.folder import Row, RunFolder
 from jetspect.training.images import LabelledImages, load_images
 from jetspect.training.objective import Target, objective
+from jetspect.training.precision import bfloat16_pays
 from jetspect.training.sampling import Batch, CropSampler, Sampler, WholeSampler
 from jetspect.training.schedule import Phase, let_learn, plan_phases, steps_of
 from jetspect.training.scorer import Scorer
@@ -61,7 +62,7 @@ class Trainer:
         torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
         cv2.setNumThreads(1)  # augmentation runs beside the training step
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._mixed = self._device.type == "cuda" if config.bfloat16 is None else config.bfloat16
+        self._mixed = bfloat16_pays(self._device.type) if config.bfloat16 is None else config.bfloat16
         path = data or config.data.path
         train, val = (_open(config.data, path, split) for split in ("train", "val"))
         self._classes = train.classes
