@@ -11,20 +11,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetspect.errors import DataSetError, ImageError
-from jetspect.evaluation.datasets.base import Sample
+from jetspect.errors import DataSetError
+from jetspect.evaluation.datasets.files import VALIDATION_SHARE, Entry, FileDataSet
+from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
+from jetspect.evaluation.datasets.labelme import draw_shape, read_shapes
 from jetspect.evaluation.datasets.splits import check_split, connected_groups, validation_groups
-from jetspect.runtime.images import read_image
 
-VALIDATION_SHARE = 0.2
 _STEM = re.compile(r"_crop(_\d+)?(\.jpg)?$")
 
 
-class BSData:
+class BSData(FileDataSet):
     """One split of BSData.
 
     ``test`` is the official test split. ``train`` and ``val`` share the official train split: whole wear sequences go to
@@ -37,12 +36,20 @@ class BSData:
         A file of the layout is missing or damaged, or the split has no image here.
     """
 
-    name = "bsdata"
+    info = DataSetInfo(
+        kind="bsdata",
+        title="ball screw drives, pitting",
+        tasks=ALL_TASKS,
+        labels="polygons",
+        training_defects=True,
+        split="official test, own val",
+        source="Schlagenhauf, Landwehr and Fleischer 2021",
+        licence="CC BY-SA 4.0",
+    )
     classes = ("pitting",)
 
     def __init__(self, path: Path, split: str) -> None:
         check_split(split)
-        self._path = path
         entries = [e for e in _index(path) if e.get("annotations")]
         groups = connected_groups(
             (_stem(e["filename"]) for e in entries),
@@ -51,7 +58,11 @@ class BSData:
         self._group = {e["filename"]: groups[_stem(e["filename"])] for e in entries}
         sides = self._sides(entries)
         chosen = [e["filename"] for e in entries if split == "all" or sides[e["filename"]] == split]
-        self.ids: tuple[str, ...] = tuple(sorted(n for n in chosen if (path / "data" / n).is_file()))
+        there = [name for name in chosen if (path / "data" / name).is_file()]
+        super().__init__(
+            Entry(name, path / "data" / name, self._group[name], path / "label" / f"{Path(name).stem}.json")
+            for name in there
+        )
         if not self.ids:
             official = "test" if split == "test" else "train"
             raise DataSetError(
@@ -63,18 +74,16 @@ class BSData:
                 f"{path}/data lacks {absent[0]} and {len(absent) - 1} more of split {split}; copy it again"
             )
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        name = self.ids[index]
-        path = self._path / "data" / name
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            raise DataSetError(str(error)) from error
-        mask = _read_polygons(self._path / "label" / f"{path.stem}.json", (image.shape[0], image.shape[1]))
-        return Sample(name, image, mask, self._group[name], path)
+    def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        stated, shapes = read_shapes(entry.label)
+        if stated != size_hw:
+            raise DataSetError(
+                f"label {entry.label} is for {stated[1]} x {stated[0]} px, the image is {size_hw[1]} x {size_hw[0]}"
+            )
+        mask = np.zeros(size_hw, np.uint8)
+        for _, kind, points in shapes:
+            draw_shape(mask, kind, points, 1, f"label {entry.label}")
+        return mask
 
     def _sides(self, entries: list[dict[str, Any]]) -> dict[str, str]:
         official = {e["filename"]: e["train_test_split"] for e in entries}
@@ -102,27 +111,6 @@ def _index(path: Path) -> list[dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise DataSetError(f"{index} is not BSData's index ({error}); copy it again") from error
     return list(images)
-
-
-def _read_polygons(path: Path, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    try:
-        label = json.loads(path.read_bytes())
-        stated = label["imageHeight"], label["imageWidth"]
-        polygons = [np.asarray(s["points"], np.float64) for s in label["shapes"]]
-    except OSError as error:
-        raise DataSetError(f"label {path} cannot be read: {error.strerror}; copy it again") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataSetError(f"label {path} is not a labelme file ({error}); copy it again") from error
-    if stated != size_hw:
-        raise DataSetError(
-            f"label {path} is for {stated[1]} x {stated[0]} px, the image is {size_hw[1]} x {size_hw[0]}"
-        )
-    mask = np.zeros(size_hw, np.uint8)
-    for points in polygons:
-        if points.ndim != 2 or points.shape[0] < 3 or points.shape[1] != 2:
-            raise DataSetError(f"label {path} has a polygon of shape {points.shape}; at least 3 points x 2 are needed")
-        cv2.fillPoly(mask, [np.round(points).astype(np.int32)], (1,))
-    return mask
 
 
 def _stem(name: str) -> str:

@@ -5,18 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from jetspect.errors import DataSetError, ImageError
-from jetspect.evaluation.datasets.base import Sample
-from jetspect.evaluation.datasets.splits import check_split, validation_groups
-from jetspect.runtime.images import SUFFIXES, read_image
+from jetspect.errors import DataSetError
+from jetspect.evaluation.datasets.files import (
+    Entry,
+    FileDataSet,
+    images_below,
+    own_split,
+    read_binary_mask,
+    read_grey_mask,
+    refuse,
+    split_by_folder,
+)
+from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
+from jetspect.evaluation.datasets.splits import check_split
 
-VALIDATION_SHARE = 0.2
-_GREY_EDGE = 127
+CLASSES = "classes.txt"
 
 
-class MaskFolder:
-    """Images with one binary mask each: a mask pixel above 127 is a defect, so that grey JPEG edges do not grow it.
+class MaskFolder(FileDataSet):
+    """Images with one mask each: a mask pixel above 127 is a defect, so that grey JPEG edges do not grow it.
+
+    With a file ``classes.txt`` (one name per line) masks hold numbers instead: 0 background, k the k-th name.
 
     An own split stands in ``train/``, ``val/`` and ``test/`` sub-folders; without them ``train`` and ``val`` are
     divided by a hash of the file name and ``test`` is refused.
@@ -24,58 +35,76 @@ class MaskFolder:
     Raises
     ------
     DataSetError
-        An image has no mask, a mask has another size, or the split has no image.
+        An image has no mask, a mask has another size or a number without a name, or the split has no image.
     """
 
-    name = "folder"
-    classes = ("defect",)
+    info = DataSetInfo(
+        kind="folder",
+        title="any folder of images and masks",
+        tasks=ALL_TASKS,
+        labels="masks",
+        training_defects=True,
+        split="own folders, or own train and val",
+        source="",
+        licence="",
+    )
 
     def __init__(self, path: Path, split: str) -> None:
         check_split(split)
-        own = {s: path / s for s in ("train", "val", "test") if (path / s).is_dir()}
-        if own and split != "all" and split not in own:
-            raise DataSetError(f"{path} has the splits {', '.join(own)}, not {split}")
-        pairs = [pair for s, root in own.items() if split in (s, "all") for pair in _pairs(root)] or _pairs(path)
-        if not own and split == "test":
-            raise DataSetError(f"{path} has no test/ folder; use --split all, or put the test images into test/")
-        if not own and split != "all":
-            held_out = validation_groups({str(p[0].relative_to(path)): 1 for p in pairs}, VALIDATION_SHARE)
-            pairs = [p for p in pairs if (str(p[0].relative_to(path)) in held_out) == (split == "val")]
-        if not pairs:
+        names = read_classes(path)
+        self.classes = names or ("defect",)
+        self._numbered = bool(names)
+        roots, divided = split_by_folder(path, split)
+        pairs = [pair for root in roots for pair in _pairs(root)]
+        entries = [Entry(i.relative_to(path).as_posix(), i, i.relative_to(path).as_posix(), mask) for i, mask in pairs]
+        super().__init__(entries if divided else own_split(entries, split))
+        if not self.entries:
             raise DataSetError(f"{path} holds no image with a mask for split {split}")
-        self._pairs = sorted(pairs)
-        self.ids: tuple[str, ...] = tuple(p[0].relative_to(path).as_posix() for p in self._pairs)
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        image_path, mask_path = self._pairs[index]
-        try:
-            image, mask = read_image(image_path), read_image(mask_path)
-        except ImageError as error:
-            raise DataSetError(str(error)) from error
-        mask = mask if mask.ndim == 2 else mask.max(axis=2)
-        if mask.shape != image.shape[:2]:
+    def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        if not self._numbered:
+            return read_binary_mask(entry.label, entry.path, size_hw)
+        mask = read_grey_mask(entry.label, entry.path, size_hw)
+        if int(mask.max(initial=0)) > len(self.classes):
             raise DataSetError(
-                f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} px, its image {image_path} "
-                f"{image.shape[1]} x {image.shape[0]}; label it again"
+                f"{entry.label} holds the number {mask.max()}, {CLASSES} names {len(self.classes)} classes "
+                f"({', '.join(self.classes)}); add the class or label it again"
             )
-        label = (mask > _GREY_EDGE).astype(np.uint8)
-        return Sample(self.ids[index], image, label, self.ids[index], image_path)
+        return mask
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the names in ``classes.txt``, in their order; none where there is no such file.
+
+    Raises
+    ------
+    DataSetError
+        It cannot be read, is empty, or holds a name twice.
+    """
+    file = path / CLASSES
+    if not file.is_file():
+        return ()
+    try:
+        names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataSetError(f"{file} cannot be read: {error}") from error
+    if not names or len(set(names)) != len(names):
+        raise DataSetError(f"{file} must hold every class once, one name per line; got {', '.join(names) or 'nothing'}")
+    return names
 
 
 def _pairs(root: Path) -> list[tuple[Path, Path]]:
     apart = (root / "images").is_dir()
     images, masks = (root / "images", root / "masks") if apart else (root, root)
-    found = [p for p in sorted(images.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
-    pairs = []
-    for path in found:
+    pairs, faults = [], []
+    for path in images_below(images):
         if not apart and path.suffix.lower() == ".png":
             continue  # a mask
         candidates = [masks / path.relative_to(images).with_suffix(s) for s in (".png", path.suffix)]
         mask = next((c for c in candidates if c.is_file() and c != path), None)
         if mask is None:
-            raise DataSetError(f"{path} has no mask; expected {candidates[0]} (white where the defect is)")
-        pairs.append((path, mask))
+            faults.append(f"{path} has no mask; expected {candidates[0]}")
+        else:
+            pairs.append((path, mask))
+    refuse(faults, "draw one, white where the defect is and black elsewhere")
     return pairs

@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from jetspect.errors import DataSetError, ImageError
-from jetspect.evaluation.datasets.base import Sample
-from jetspect.evaluation.datasets.splits import check_split, validation_groups
-from jetspect.runtime.images import read_image
+from jetspect.errors import DataSetError
+from jetspect.evaluation.datasets.files import Entry, FileDataSet, own_split, read_binary_mask, refuse
+from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
+from jetspect.evaluation.datasets.splits import check_split
 
-VALIDATION_SHARE = 0.2
 _FOLDERS = {
     "blowhole": "MT_Blowhole",
     "break": "MT_Break",
@@ -25,11 +25,10 @@ _FOLDERS = {
 }
 _CLEAN = "MT_Free"
 _NUMBER = re.compile(r"_num_(\d+)$")
-_GREY_EDGE = 127
 _GAP = 1500
 
 
-class MagneticTile:
+class MagneticTile(FileDataSet):
     """One split of the magnetic tile set; the authors publish none.
 
     Each tile was photographed with up to six exposures one after the other, under numbers close to each other: 222 of 230
@@ -46,14 +45,22 @@ class MagneticTile:
         A folder or a mask is missing, a mask has another size, or a name has no number.
     """
 
-    name = "magnetic-tile"
+    info = DataSetInfo(
+        kind="magnetic-tile",
+        title="magnetic tiles, five kinds",
+        tasks=ALL_TASKS,
+        labels="masks",
+        training_defects=True,
+        split="own train and val by tile",
+        source="Huang et al. 2018",
+        licence="not stated",
+    )
     classes = tuple(_FOLDERS)
 
     def __init__(self, path: Path, split: str) -> None:
         check_split(split)
         if split == "test":
             raise DataSetError("magnetic-tile has no official test split; use val (own split by whole tiles) or all")
-        self._path = path
         found: list[tuple[Path, int]] = []
         for value, folder in enumerate((_CLEAN, *_FOLDERS.values())):
             images = sorted((path / folder / "Imgs").glob("*.jpg"))
@@ -62,36 +69,14 @@ class MagneticTile:
                     f"{path / folder / 'Imgs'} holds no *.jpg; give the folder that holds MT_Blowhole/ ..."
                 )
             found += [(image, value) for image in images]
+        refuse([f"{i} has no mask" for i, _ in found if not i.with_suffix(".png").is_file()], "copy the data set again")
         groups = _groups([image for image, _ in found])
-        sizes: dict[str, int] = {}
-        for image, _ in found:
-            sizes[groups[image]] = sizes.get(groups[image], 0) + 1
-        held_out = validation_groups(sizes, VALIDATION_SHARE)
-        self._entries = sorted(
-            (image, value, groups[image])
-            for image, value in found
-            if split == "all" or (groups[image] in held_out) == (split == "val")
-        )
-        self.ids: tuple[str, ...] = tuple(image.relative_to(path).as_posix() for image, _, _ in self._entries)
+        entries = [Entry(i.relative_to(path).as_posix(), i, groups[i], value) for i, value in found]
+        super().__init__(own_split(entries, split))
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        path, value, group = self._entries[index]
-        try:
-            image, mask = read_image(path), read_image(path.with_suffix(".png"))
-        except ImageError as error:
-            raise DataSetError(str(error)) from error
-        mask = mask if mask.ndim == 2 else mask.max(axis=2)
-        if mask.shape != image.shape[:2]:
-            raise DataSetError(
-                f"{path.with_suffix('.png')} is {mask.shape[1]} x {mask.shape[0]} px, its image {image.shape[1]} x "
-                f"{image.shape[0]}; copy both again"
-            )
-        label = (mask > _GREY_EDGE).astype(np.uint8) * np.uint8(value)
-        unlabelled = value > 0 and not label.any()
-        return Sample(self.ids[index], image, None if unlabelled else label, group, path)
+    def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+        mask = read_binary_mask(entry.path.with_suffix(".png"), entry.path, size_hw) * np.uint8(entry.label)
+        return None if entry.label and not mask.any() else mask
 
 
 def _groups(images: list[Path]) -> dict[Path, str]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.evaluation.datasets.base import Sample
+from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
 from jetspect.evaluation.datasets.splits import check_split
 from jetspect.runtime.sources.synthetic import CLASSES, SyntheticPart, render_part
 
@@ -17,7 +18,17 @@ SIZE_WH = (1024, 768)
 class SyntheticParts:
     """Rendered metal parts. Look-alikes share a class: scratches and cracks, pits and dents, stains."""
 
-    name = "synthetic"
+    info = DataSetInfo(
+        kind="synthetic",
+        title="parts of the synthetic camera",
+        tasks=ALL_TASKS,
+        labels="rendered",
+        training_defects=True,
+        split="by seed",
+        source="this project",
+        licence="Apache-2.0",
+    )
+    name = info.kind
     classes = tuple(GROUPS)
 
     def __init__(self, split: str, size_wh: tuple[int, int] = SIZE_WH) -> None:

@@ -79,7 +79,7 @@ def test_a_damaged_image_and_an_empty_folder_are_named(tmp_path: Path) -> None:
 def test_opening_says_what_is_wrong_with_kind_or_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for kind, path, message in (
-        ("nosuch", tmp_path, "data set 'nosuch' is not known; use one of bsdata, folder, magnetic-tile, synthetic"),
+        ("nosuch", tmp_path, "data set 'nosuch' is not known; use one of bsdata, coco, dagm"),
         ("folder", None, "data set folder needs the path of its folder"),
         ("folder", tmp_path / "none", "does not exist"),
         ("folder", tmp_path / "file", "is a file"),
