@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.evaluation.datasets.base import DataSet
+from jetspect.evaluation.drawing import COLOURS, draw_outline, scaled
 from jetspect.evaluation.measures import ImageResult
 from jetspect.runtime.results import Prediction
 
 U8 = npt.NDArray[np.uint8]
-# Okabe and Ito (BGR): told apart on grey metal, also by colour-blind people.
-TRUE, SAID = (233, 180, 86), (0, 159, 230)
+TRUE, SAID = COLOURS[:2]
 _WIDTH = 760
 _LEAST_WH = (240, 150)
 _QUALITY = 88
@@ -56,19 +56,9 @@ def draw_pair(image: U8, truth: U8, said: U8) -> U8:
     """
     top, left, bottom, right = _window((truth > 0) | (said > 0))
     view = image[top:bottom, left:right]
-    view = cv2.cvtColor(view, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False) if view.ndim == 2 else view
-    scale = _WIDTH / view.shape[1]
-    size = _WIDTH, max(1, round(view.shape[0] * scale))
-    shown = cv2.resize(view, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    canvas = np.ascontiguousarray(shown, np.uint8)
+    canvas = scaled(view, _WIDTH / view.shape[1])
     for mask, colour in ((truth, TRUE), (said, SAID)):
-        part = (mask[top:bottom, left:right] > 0).astype(np.uint8)
-        large = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA)
-        if scale < 1:  # what is thinner than a pixel of the picture must not vanish
-            large = (cv2.resize(part * np.uint8(255), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
-        outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, outlines, -1, (20, 20, 20), 4, cv2.LINE_AA)
-        cv2.drawContours(canvas, outlines, -1, colour, 2, cv2.LINE_AA)
+        draw_outline(canvas, mask[top:bottom, left:right] > 0, colour)
     return canvas
 
 

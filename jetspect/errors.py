@@ -22,6 +22,8 @@ A message says what, the rule, the value and what to do next, in one line.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class JetspectError(Exception):
     """Base of all errors raised on purpose. The CLI prints it as one line and exits with 2."""
@@ -36,7 +38,17 @@ class ImageError(InputError):
 
 
 class DataSetError(InputError):
-    """A data set on disk is incomplete or inconsistent."""
+    """A data set on disk is incomplete or inconsistent; ``faults`` holds one line for each fault.
+
+    Parameters
+    ----------
+    faults
+        Where the message names only the first of many; empty: the message is the one fault.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults) or (message,)
 
 
 class ConfigError(InputError):

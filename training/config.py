@@ -14,7 +14,7 @@ from jetspect.training.transfer import TransferSettings
 class DataSettings(Settings):
     """``[data]``: what to learn from."""
 
-    dataset: str = Field(description="Kind of data set: bsdata, folder or synthetic")
+    dataset: str = Field(description="Kind of data set, as `jetspect data kinds` lists them")
     path: LocalPath | None = Field(None, description="Its folder; --data on the command line goes before it")
     one_class: str | None = Field(None, min_length=1, description="Name of the one class that all classes become")
     part_scale: int | None = Field(

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from jetspect.errors import InputError, TrainingError
 from jetspect.evaluation.datasets import DataSet, open_dataset
+from jetspect.evaluation.datasets.leaks import refuse_leaks
 from jetspect.evaluation.datasets.one_class import OneClass
 from jetspect.evaluation.foreground import PartMasks
 from jetspect.models.answer import as_answer
@@ -64,7 +65,7 @@ class Trainer:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._mixed = bfloat16_pays(self._device.type) if config.bfloat16 is None else config.bfloat16
         path = data or config.data.path
-        train, val = (_open(config.data, path, split) for split in ("train", "val"))
+        train, val = _open(config.data, path)
         self._classes = train.classes
         self._counts = len(train), len(val)
         loading = iter(range(1, len(train) + 1))
@@ -300,8 +301,15 @@ class Trainer:
             )
 
 
-def _open(settings: DataSettings, path: Path | None, split: str) -> DataSet:
-    data = open_dataset(settings.dataset, path, split)
+def _open(settings: DataSettings, path: Path | None) -> tuple[DataSet, DataSet]:
+    """Open what to learn from and what to be judged on, as the training file wants to see them."""
+    sides = {split: open_dataset(settings.dataset, path, split, protocol="train") for split in ("train", "val")}
+    refuse_leaks(sides)
+    train, val = (_seen_as(data, settings) for data in sides.values())
+    return train, val
+
+
+def _seen_as(data: DataSet, settings: DataSettings) -> DataSet:
     if settings.one_class is not None:
         data = OneClass(data, settings.one_class)
     return data if settings.part_scale is None else PartMasks(data, settings.part_scale)

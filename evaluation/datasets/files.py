@@ -120,7 +120,7 @@ def refuse(faults: Sequence[str], advice: str) -> None:
     """Raise DataSetError where there are faults: the first ones in full, how many more, and what to do."""
     if faults:
         more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-        raise DataSetError(f"{'; '.join(faults[:_NAMED])}{more}: {advice}")
+        raise DataSetError(f"{'; '.join(faults[:_NAMED])}{more}: {advice}", faults)
 
 
 def fill(mask: U8, outline: npt.ArrayLike, value: int, where: str) -> None:

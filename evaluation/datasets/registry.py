@@ -51,18 +51,32 @@ def open_dataset(kind: str, path: Path | None, split: str, *, protocol: Protocol
     DataSetError
         The kind or option is not known, the path is missing or incomplete, the split is empty, or the protocol is not possible.
     """
+    reader, info, option = find_kind(kind, path)
+    if protocol is not None:
+        require(info, protocol, option=option)
+    if reader is SyntheticParts:
+        return SyntheticParts(split)
+    return reader(path, split, option) if info.option else reader(path, split)  # type: ignore[call-arg]
+
+
+def find_kind(kind: str, path: Path | None) -> tuple[type[DataSet], DataSetInfo, str]:
+    """Return the reader of a kind, what is known about it, and the option asked for.
+
+    Raises
+    ------
+    DataSetError
+        The kind is not known, it has no option, or the path is missing.
+    """
     name, colon, option = kind.partition(":")
     if name not in KINDS:
         raise DataSetError(f"data set {name!r} is not known; use one of {', '.join(KINDS)}")
     info, reader = KINDS[name], READERS[list(KINDS).index(name)]
     if colon and not info.option:
         raise DataSetError(f"data set {name} has no option, got {option!r}; leave it out")
-    if protocol is not None:
-        require(info, protocol, option=option)
     if reader is SyntheticParts:
-        return SyntheticParts(split)
+        return reader, info, option
     if path is None:
         raise DataSetError(f"data set {name} needs the path of its folder")
     if not path.is_dir():
         raise DataSetError(f"data set folder {path} {'is a file' if path.exists() else 'does not exist'}")
-    return reader(path, split, option) if info.option else reader(path, split)  # type: ignore[call-arg]
+    return reader, info, option

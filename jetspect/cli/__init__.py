@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from jetspect import __version__
-from jetspect.cli import bundle, demo, evaluate, export, inspect, run, study, subscribe, train
+from jetspect.cli import bundle, data, demo, evaluate, export, inspect, run, study, subscribe, train
 from jetspect.cli.output import fail
 from jetspect.errors import JetspectError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(data.app, name="data")
 app.command()(inspect.inspect)
 app.command()(run.run)
 app.command()(subscribe.subscribe)

@@ -24,7 +24,7 @@ from jetspect.runtime.settings import parse_settings
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)],
     path: Annotated[Path | None, typer.Argument(help="Folder of the data set.", show_default=False)] = None,
-    dataset: Annotated[str, typer.Option(help="Kind of data set: bsdata, folder or synthetic.")] = "folder",
+    dataset: Annotated[str, typer.Option(help="Kind of data set; jetspect data kinds lists them.")] = "folder",
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16 or int8.")] = "fp32",
     tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
@@ -46,7 +46,7 @@ def evaluate(
     if out is not None:
         refuse_to_overwrite(out, force=force)
     opened = Bundle.open(bundle)
-    data = open_dataset(dataset, path, split)
+    data = open_dataset(dataset, path, split, protocol="evaluate")
     engine, _ = open_engine(opened, precision=as_precision(precision))
     output = opened.manifest.output
     settings = parse_settings({"tiling": {"tile_px": tile}}, InspectorSettings, where="evaluate")
