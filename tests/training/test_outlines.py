@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jetspect.evaluation.metrics import Confusion, confusion
+from jetspect.evaluation.metrics import Confusion, confusion, match_objects
 from jetspect.runtime.manifest import ClassSpec, OutputContract
 from jetspect.runtime.postprocess.reference import find_components, paint
 from jetspect.training.outlines import _components, fit_outlines
@@ -35,6 +35,10 @@ def test_the_counts_are_those_of_the_runtime_s_masks(seed: int) -> None:
             for area in (1, 12, 60):
                 spec = ClassSpec(name="a", threshold=high / 255, threshold_low=low / 255, min_area_px=area)
                 assert found.counts(high, area) == painted(scores, truth, spec)
+                said = paint(find_components(scores[None], OutputContract(classes=(spec,))), truth.shape) > 0
+                objects = match_objects(said, truth).objects
+                assert found.touches.shape[1] == len(objects) >= 3
+                assert found.found(high, area) == sum(o.found for o in objects)
 
 
 def test_what_was_chosen_is_no_worse_than_the_single_threshold() -> None:
@@ -49,6 +53,17 @@ def test_what_was_chosen_is_no_worse_than_the_single_threshold() -> None:
 
     assert chosen.name == "a"
     assert quality(chosen) > quality(single)
+
+
+def test_a_small_defect_is_not_given_up_for_a_slightly_better_outline() -> None:
+    """Dropping everything below 32 px would lose 4 px of speckle and one true defect of 20 px."""
+    truth, scores = np.zeros((100, 100), np.bool_), np.zeros((100, 100), np.uint8)
+    truth[10:60, 10:60], truth[80:84, 80:85] = True, True
+    scores[truth] = 200
+    for n in range(4):
+        scores[5, 20 * n : 20 * n + 6] = 200
+    chosen = fit_outlines([scores], [truth], "a", 0.5)
+    assert 6 < chosen.min_area_px <= 20
 
 
 def test_without_anything_to_find_the_threshold_stays() -> None:
