@@ -108,7 +108,17 @@ def _judge(
         match=match_objects(predicted, truth, least=least_covered),
         per_class=per_class,
         regions=_regions(prediction.mask, sample.mask, classes, true_classes),
+        kinds=tuple(_found(predicted, sample.mask == k, least_covered) for k in range(1, len(true_classes) + 1)),
     )
+
+
+def _found(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], least: float) -> tuple[int, int, int, int]:
+    """Count the defects of one class, the found ones, their pixels, and the covered ones."""
+    pixels = int(np.count_nonzero(truth))
+    if not pixels:
+        return 0, 0, 0, 0
+    objects = match_objects(predicted, truth, least=least).objects
+    return len(objects), sum(o.found for o in objects), pixels, int(np.count_nonzero(predicted & truth))
 
 
 def _regions(said: U8, truth: U8, classes: tuple[str, ...], true_classes: tuple[str, ...]) -> npt.NDArray[np.int64]:

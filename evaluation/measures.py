@@ -46,6 +46,8 @@ class ImageResult:
         Pixels of each class that model and data set share.
     regions
         Pixels of true class (row) and said class (column), 0 the background.
+    kinds
+        For each true class, whatever class was said: defects, found ones, their pixels, and pixels covered.
     """
 
     sample_id: str
@@ -59,6 +61,7 @@ class ImageResult:
     match: ObjectMatch
     per_class: tuple[Confusion, ...]
     regions: npt.NDArray[np.int64]
+    kinds: tuple[tuple[int, int, int, int], ...]
 
     @property
     def defective(self) -> bool:
@@ -140,6 +143,19 @@ class Evaluation:
         return {
             name: {k: _defined(v) for k, v in (("iou", c.iou), ("precision", c.precision), ("recall", c.recall))}
             for name, c in self.per_class.items()
+        }
+
+    def kinds_as_dict(self) -> dict[str, dict[str, Value]]:
+        """Return what was found of each true class, whatever class was said; nothing for a data set of one class.
+
+        ``n`` defects, ``object_recall`` of them, and ``recall`` of their pixels.
+        """
+        if len(self.classes) < 2:
+            return {}
+        sums = np.array([i.kinds for i in self.images], np.int64).sum(axis=0)
+        return {
+            name: {"n": int(n), "object_recall": _defined(_ratio(hit, n)), "recall": _defined(_ratio(covered, pixels))}
+            for name, (n, hit, pixels, covered) in zip(self.classes, sums, strict=True)
         }
 
     def worst(self, count: int = 12) -> list[ImageResult]:

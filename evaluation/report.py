@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Mapping
@@ -83,6 +84,7 @@ def summarise(evaluation: Evaluation, subject: Subject, *, resamples: int = 1000
         **evaluation.as_dict(),
         "ci95": evaluation.intervals(resamples=resamples),
         "per_class": evaluation.classes_as_dict(),
+        "found_by_class": evaluation.kinds_as_dict(),
         "recall_by_area_px": [
             {"from": low, "to": None if math.isinf(high) else high, "n": n, "recall": None if math.isnan(r) else r}
             for low, high, n, r in bins
@@ -142,16 +144,20 @@ def refuse_to_overwrite(folder: Path, *, force: bool) -> None:
         raise InputError(f"{folder} holds a report already; choose another --out or replace it with --force")
 
 
+def require_packages() -> None:
+    """Raise MissingDependencyError where what draws reports is not installed, so that it is told before the work."""
+    for package in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(package, "HTML reports", "pip install 'jetspect[report]'")
+
+
 def render(evaluation: Evaluation, summary: Mapping[str, Any], overlays: list[Overlay]) -> str:
     """Return the HTML page."""
-    try:
-        import jinja2
+    require_packages()
+    import jinja2
 
-        from jetspect.evaluation.plots import draw_plots
-    except ImportError as error:
-        raise MissingDependencyError(
-            error.name or "jinja2", "HTML reports", "pip install 'jetspect[report]'"
-        ) from error
+    from jetspect.evaluation.plots import draw_plots
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).resolve().parent / "templates"),
         autoescape=True,

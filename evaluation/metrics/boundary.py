@@ -53,7 +53,12 @@ def boundary_iou(predicted: Mask, truth: Mask, distance_px: int | None = None) -
 
 
 def _boundary(mask: Mask, d: int) -> Mask:
-    # One square kernel is d erosions by 3 x 3, and OpenCV runs it row by column.
-    kernel = np.ones((2 * d + 1, 2 * d + 1), np.uint8)
-    inner = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    # d erosions by 3 x 3 are one by a row and one by a column; beyond the size of the image nothing changes.
+    inner = mask.astype(np.uint8)
+    for axis in (0, 1):
+        shape = [1, 1]
+        shape[axis] = 2 * min(d, mask.shape[axis]) + 1
+        inner = np.asarray(
+            cv2.erode(inner, np.ones(shape, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0), np.uint8
+        )
     return np.asarray(mask & (inner == 0), np.bool_)

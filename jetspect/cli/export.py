@@ -15,7 +15,7 @@ from jetspect.errors import InputError, MissingDependencyError
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of jetspect train, or bare weights.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
-    dataset: Annotated[str, typer.Option(help="Kind of data set for real tiles: bsdata, folder or synthetic.")],
+    dataset: Annotated[str, typer.Option(help="Kind of data set for real tiles; jetspect data kinds lists them.")],
     data: Annotated[Path | None, typer.Option(help="Its folder.")] = None,
     split: Annotated[str, typer.Option(help="Split the tiles and the accuracy come from.")] = "val",
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's by default.")] = None,

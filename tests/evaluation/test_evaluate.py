@@ -94,6 +94,24 @@ def test_classes_are_matched_by_name_and_unknown_ones_count_as_any_defect() -> N
     assert evaluation.as_dict()["iou"] == 1
 
 
+def test_each_true_class_is_looked_for_whatever_class_was_said() -> None:
+    data = Drawn(
+        [
+            (line(2, 0, 0, 0, 0), line(1, 1, 0, 0, 2)),  # the a is said to be b, the b is missed
+            (line(0, 0, 0, 2, 2), line(1, 0, 0, 2, 2)),
+            (line(0, 0, 0, 0, 0), line(0, 0, 0, 0, 0)),
+        ]
+    )
+    assert evaluate(data, said, CLASSES).kinds_as_dict() == {
+        "a": {"n": 2, "object_recall": 1 / 2, "recall": 1 / 3},
+        "b": {"n": 2, "object_recall": 1 / 2, "recall": 2 / 3},
+    }
+    absent = Drawn([(line(0, 1), line(0, 1))])
+    assert evaluate(absent, said, CLASSES).kinds_as_dict()["b"] == {"n": 0, "object_recall": None, "recall": None}
+    single = Drawn([(line(0, 1), line(0, 1))], classes=("a",))
+    assert evaluate(single, said, CLASSES).kinds_as_dict() == {}
+
+
 def test_clean_images_alone_give_null_ratios_that_json_can_hold() -> None:
     result = evaluate(Drawn([(line(0, 0), line(0, 0))]), said, CLASSES).as_dict()
     assert result["iou"] is None and result["image_recall"] is None and result["image_fpr"] == 0
