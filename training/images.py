@@ -94,7 +94,10 @@ def load_images(
         raise TrainingError(f"data set {data.name} has no labelled image in this split")
     defective = tuple(bool(((mask > 0) & (mask != IGNORED)).any()) for mask in masks)
     if not any(defective):
-        raise TrainingError(f"data set {data.name} has no image with a defect; masks are empty or unreadable")
+        raise TrainingError(
+            f"data set {data.name} has no image with a defect: all {len(masks)} masks are empty ({', '.join(data.ids[:3])}, "
+            "...); look at them with jetspect data check"
+        )
     seen = _seen(defective, supervision, seed)
     return LabelledImages(tuple(images), tuple(masks), defective, seen, tuple(parts))
 
