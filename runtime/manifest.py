@@ -12,6 +12,8 @@ SCHEMA_VERSION: Literal[1] = 1
 Precision = Literal["fp32", "fp16", "int8"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# As people name defects in any language; printable, no space at either end.
+ClassName = Annotated[str, Field(pattern=r"^[^\s\p{C}]([^\p{C}]*[^\s\p{C}])?$", max_length=60)]
 # One plain file name: no folder, no leading dot, so it cannot leave the bundle.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)]
 
@@ -86,7 +88,7 @@ class TilingContract(Part):
 class ClassSpec(Part):
     """One defect class: where it starts, and how small or thin it may be."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)
+    name: ClassName
     threshold: Probability = Field(0.5, description="A defect has at least one pixel at or above this (high threshold)")
     threshold_low: Probability = Field(0.5, description="It grows to connected pixels at or above this (hysteresis)")
     min_area_px: int = Field(1, ge=1, description="Smaller components are dropped")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import DataSetError
-from jetspect.evaluation.datasets.files import VALIDATION_SHARE, Entry, FileDataSet
+from jetspect.evaluation.datasets.files import DAMAGED, VALIDATION_SHARE, Entry, FileDataSet
 from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
 from jetspect.evaluation.datasets.labelme import draw_shape, read_shapes
 from jetspect.evaluation.datasets.splits import check_split, connected_groups, validation_groups
@@ -27,7 +27,8 @@ class BSData(FileDataSet):
     """One split of BSData.
 
     ``test`` is the official test split. ``train`` and ``val`` share the official train split: whole wear sequences go to
-    one side, about a fifth of the images to ``val``. Images without a label are left out of every split, since the
+    one side, about a fifth of the images to ``val``. The official splits do not: most wear sequences have images in both, so
+    numbers on ``test`` are not independent of training. Images without a label are left out of every split, since the
     authors do not promise that they are free of pitting.
 
     Raises
@@ -103,12 +104,14 @@ def _index(path: Path) -> list[dict[str, Any]]:
     try:
         images = json.loads(index.read_bytes())["images"]
         for entry in images:
-            entry["filename"], entry["train_test_split"]  # both must be there
+            names = [entry["filename"], *entry.get("wear_dev", ())]
+            if "train_test_split" not in entry or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"entry {entry} needs filename, train_test_split and names in wear_dev")
     except OSError as error:
         raise DataSetError(
             f"{index} cannot be read: {error.strerror}; give the folder that holds data/ and label/"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise DataSetError(f"{index} is not BSData's index ({error}); copy it again") from error
     return list(images)
 

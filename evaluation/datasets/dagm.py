@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import DataSetError
-from jetspect.evaluation.datasets.files import Entry, FileDataSet, own_split, read_binary_mask, refuse
+from jetspect.evaluation.datasets.files import Entry, FileDataSet, files_matching, own_split, read_binary_mask, refuse
 from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
 from jetspect.evaluation.datasets.splits import check_split
 
@@ -51,7 +51,7 @@ class DAGM(FileDataSet):
     def __init__(self, path: Path, split: str, option: str = "") -> None:
         check_split(split)
         numbers = _textures(path, option)
-        self.classes = tuple(f"texture {n}" for n in numbers)
+        self.classes = tuple(f"texture-{n}" for n in numbers)
         entries: list[Entry] = []
         for value, number in enumerate(numbers, 1):
             for folder in ("Train", "Test"):
@@ -82,12 +82,10 @@ def _textures(path: Path, option: str) -> list[int]:
 
 
 def _read_folder(path: Path, folder: Path, value: int) -> list[Entry]:
-    images = sorted(i for i in folder.glob("*") if i.suffix.lower() == ".png")
+    images = files_matching(folder, "*", (".png",))
     if not images:
         raise DataSetError(f"{folder} holds no *.PNG; copy the data set again")
-    labels = {
-        p.stem.lower().removesuffix("_label"): p for p in (folder / "Label").glob("*") if p.suffix.lower() == ".png"
-    }
+    labels = {p.stem.lower().removesuffix("_label"): p for p in files_matching(folder / "Label", "*", (".png",))}
     strangers = sorted(set(labels) - {i.stem.lower() for i in images})
     refuse([f"{labels[s]} belongs to no image" for s in strangers], "copy the data set again")
     listed = _listed(folder / "Label" / "Labels.txt")

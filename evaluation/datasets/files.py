@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +21,10 @@ U8 = npt.NDArray[np.uint8]
 VALIDATION_SHARE = 0.2
 GREY_EDGE = 127
 _NAMED = 3
+_FAR_PX = 1e6  # farther out is a fault, and no longer fits OpenCV's integers
+_LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
+# What a label file of the right syntax and the wrong content raises.
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,40 @@ def read_binary_mask(path: Path, image: Path, size_hw: tuple[int, int]) -> U8:
     Raises
     ------
     DataSetError
-        It cannot be read or has another size than its image.
+        It cannot be read, has another size than its image, or is no mask of black and white: it marks something, and
+        nothing above 127.
     """
-    return (read_grey_mask(path, image, size_hw) > GREY_EDGE).astype(np.uint8)
+    mask = read_grey_mask(path, image, size_hw)
+    highest = int(mask.max(initial=0))
+    if 0 < highest <= GREY_EDGE and path.suffix.lower() not in _LOSSY:
+        raise DataSetError(
+            f"{path} holds values up to {highest}, a defect is white (above {GREY_EDGE}); save it black and white, or, if "
+            "these are class numbers, name the classes in classes.txt (data set kind folder)"
+        )
+    return (mask > GREY_EDGE).astype(np.uint8)
+
+
+def read_numbered_mask(path: Path, image: Path, size_hw: tuple[int, int], classes: Sequence[str]) -> U8:
+    """Read a mask whose values are class numbers, 0 the background.
+
+    Raises
+    ------
+    DataSetError
+        It cannot be read, has another size than its image, holds a number without a name, or is a file of a kind that does
+        not keep numbers.
+    """
+    if path.suffix.lower() in _LOSSY:
+        raise DataSetError(f"{path} is compressed with loss, which does not keep class numbers; save masks as PNG")
+    pixels = read(path)
+    if pixels.ndim == 3 and (pixels != pixels[:, :, :1]).any():
+        raise DataSetError(f"{path} is a colour picture (or palette), not class numbers; save it as grey PNG")
+    mask = read_grey_mask(path, image, size_hw)
+    if (highest := int(mask.max(initial=0))) > len(classes):
+        raise DataSetError(
+            f"{path} holds the number {highest}, classes.txt names {len(classes)} classes ({', '.join(classes)}); "
+            "add the class or label it again"
+        )
+    return mask
 
 
 def read_grey_mask(path: Path, image: Path, size_hw: tuple[int, int]) -> U8:
@@ -106,7 +141,29 @@ def read_grey_mask(path: Path, image: Path, size_hw: tuple[int, int]) -> U8:
 
 def images_below(folder: Path) -> list[Path]:
     """Return every image file below a folder, hidden ones left out, sorted."""
-    return [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    return files_matching(folder, "**/*", SUFFIXES)
+
+
+def files_matching(folder: Path, pattern: str, suffixes: Collection[str]) -> list[Path]:
+    """Return files by a glob pattern and their suffix in any case, nothing hidden, sorted."""
+    found = (p for p in folder.glob(pattern) if p.suffix.lower() in suffixes and not p.is_dir())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def with_suffix(path: Path, suffix: str) -> Path:
+    """Return the file of another suffix beside a path, in capitals where only that is there."""
+    capital = path.with_suffix(suffix.upper())
+    return capital if capital.is_file() and not path.with_suffix(suffix).is_file() else path.with_suffix(suffix)
+
+
+def read_text(path: Path) -> str:
+    """Read a text file of labels, with or without a byte order mark; DataSetError where it cannot be."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataSetError(f"{path} cannot be read: {error.strerror}; copy it again") from error
+    except UnicodeDecodeError as error:
+        raise DataSetError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def need_folder(path: Path, hint: str) -> Path:
@@ -120,15 +177,38 @@ def refuse(faults: Sequence[str], advice: str) -> None:
     """Raise DataSetError where there are faults: the first ones in full, how many more, and what to do."""
     if faults:
         more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-        raise DataSetError(f"{'; '.join(faults[:_NAMED])}{more}: {advice}", faults)
+        raise DataSetError(f"{'; '.join(faults[:_NAMED])}{more}: {advice}", [f"{fault}: {advice}" for fault in faults])
 
 
 def fill(mask: U8, outline: npt.ArrayLike, value: int, where: str) -> None:
-    """Fill a polygon N x 2 (x, y) in a mask, rounded to pixels; DataSetError for what is no polygon."""
-    points = np.asarray(outline, np.float64)
-    if points.ndim != 2 or points.shape[0] < 3 or points.shape[1] != 2 or not np.isfinite(points).all():
+    """Fill a polygon N x 2 (x, y) in a mask, its corners rounded to pixels and its outline included.
+
+    That is what people see in labelling tools, and half a pixel more on each side than the area in COCO files.
+
+    Raises
+    ------
+    DataSetError
+        It is no polygon, or lies outside the image.
+    """
+    try:
+        points = np.asarray(outline, np.float64)
+    except (ValueError, TypeError) as error:
+        raise DataSetError(f"{where} has a polygon whose points are not pairs of numbers; draw it again") from error
+    if points.ndim != 2 or points.shape[0] < 3 or points.shape[1] != 2:
         raise DataSetError(f"{where} has a polygon of shape {points.shape}; at least 3 points x 2 are needed")
+    check_inside(points, mask.shape, where)
     cv2.fillPoly(mask, [np.round(points).astype(np.int32)], (value,))
+
+
+def check_inside(points: npt.NDArray[np.float64], size_hw: tuple[int, ...], where: str) -> None:
+    """Refuse a shape that is not finite, unbelievably far out, or wholly outside its image."""
+    if not np.isfinite(points).all() or np.abs(points).max() > _FAR_PX:
+        raise DataSetError(f"{where} has a point that is not finite or beyond {_FAR_PX:.0f} px; draw it again")
+    low, high = points.min(axis=0), points.max(axis=0)
+    if high[0] < 0 or high[1] < 0 or low[0] >= size_hw[1] or low[1] >= size_hw[0]:
+        raise DataSetError(
+            f"{where} lies outside its image of {size_hw[1]} x {size_hw[0]} px; do label and image belong together?"
+        )
 
 
 def own_split(entries: Sequence[Entry], split: str) -> list[Entry]:
@@ -150,7 +230,8 @@ def split_by_folder(path: Path, split: str) -> tuple[list[Path], bool]:
     DataSetError
         It is, but not into this split; or it is not, and ``test`` is asked for.
     """
-    own = {s: path / s for s in ("train", "val", "test") if (path / s).is_dir()}
+    names = {p.name.lower(): p for p in sorted(path.iterdir()) if p.is_dir()}
+    own = {s: names[s] for s in ("train", "val", "test") if s in names}
     if not own:
         if split == "test":
             raise DataSetError(f"{path} has no test/ folder; use --split all, or put the test images into test/")

@@ -14,9 +14,11 @@ from jetspect.evaluation.datasets.files import (
     images_below,
     own_split,
     read_binary_mask,
-    read_grey_mask,
+    read_numbered_mask,
+    read_text,
     refuse,
     split_by_folder,
+    with_suffix,
 )
 from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
 from jetspect.evaluation.datasets.splits import check_split
@@ -56,7 +58,10 @@ class MaskFolder(FileDataSet):
         self._numbered = bool(names)
         roots, divided = split_by_folder(path, split)
         pairs = [pair for root in roots for pair in _pairs(root)]
-        entries = [Entry(i.relative_to(path).as_posix(), i, i.relative_to(path).as_posix(), mask) for i, mask in pairs]
+        # Images of one name (a.jpg, a.png) are one part.
+        entries = [
+            Entry(i.relative_to(path).as_posix(), i, str(i.relative_to(path).with_suffix("")), m) for i, m in pairs
+        ]
         super().__init__(entries if divided else own_split(entries, split))
         if not self.entries:
             raise DataSetError(f"{path} holds no image with a mask for split {split}")
@@ -64,13 +69,7 @@ class MaskFolder(FileDataSet):
     def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
         if not self._numbered:
             return read_binary_mask(entry.label, entry.path, size_hw)
-        mask = read_grey_mask(entry.label, entry.path, size_hw)
-        if int(mask.max(initial=0)) > len(self.classes):
-            raise DataSetError(
-                f"{entry.label} holds the number {mask.max()}, {CLASSES} names {len(self.classes)} classes "
-                f"({', '.join(self.classes)}); add the class or label it again"
-            )
-        return mask
+        return read_numbered_mask(entry.label, entry.path, size_hw, self.classes)
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -84,10 +83,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     file = path / CLASSES
     if not file.is_file():
         return ()
-    try:
-        names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataSetError(f"{file} cannot be read: {error}") from error
+    names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
     if not names or len(set(names)) != len(names):
         raise DataSetError(f"{file} must hold every class once, one name per line; got {', '.join(names) or 'nothing'}")
     return names
@@ -100,11 +96,14 @@ def _pairs(root: Path) -> list[tuple[Path, Path]]:
     for path in images_below(images):
         if not apart and path.suffix.lower() == ".png":
             continue  # a mask
-        candidates = [masks / path.relative_to(images).with_suffix(s) for s in (".png", path.suffix)]
+        candidates = [with_suffix(masks / path.relative_to(images), s) for s in (".png", path.suffix)]
         mask = next((c for c in candidates if c.is_file() and c != path), None)
         if mask is None:
             faults.append(f"{path} has no mask; expected {candidates[0]}")
         else:
             pairs.append((path, mask))
     refuse(faults, "draw one, white where the defect is and black elsewhere")
+    if apart:
+        strangers = sorted(set(images_below(masks)) - {mask for _, mask in pairs})
+        refuse([f"mask {mask} belongs to no image" for mask in strangers], "copy the image, or remove the mask")
     return pairs

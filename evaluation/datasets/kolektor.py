@@ -17,6 +17,7 @@ from jetspect.evaluation.datasets.files import (
     VALIDATION_SHARE,
     Entry,
     FileDataSet,
+    files_matching,
     need_folder,
     own_split,
     read_binary_mask,
@@ -117,7 +118,8 @@ class KolektorSDD2(_Labelled):
             if split not in ("all", folder) and not (split == "val" and folder == "train"):
                 continue
             root = need_folder(path / folder, "give the folder that holds train/ and test/ of KolektorSDD2")
-            images = [i for i in sorted(root.glob("*.png")) if not i.stem.endswith("_GT")]
+            # The published archive holds a stray "10301 (copy).png"; images are those with a number for a name.
+            images = [i for i in files_matching(root, "*", (".png",)) if i.stem.isdecimal()]
             labels = {i: i.with_name(f"{i.stem}_GT.png") for i in images}
             refuse([f"{i} has no label {labels[i].name}" for i in images if not labels[i].is_file()], _AGAIN)
             own = [Entry(f"{folder}/{i.name}", i, f"{folder}/{i.stem}", labels[i]) for i in images]

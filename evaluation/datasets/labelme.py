@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from jetspect.errors import DataSetError
 from jetspect.evaluation.datasets.files import (
+    DAMAGED,
     Entry,
     FileDataSet,
+    check_inside,
     fill,
     images_below,
     own_split,
@@ -88,10 +90,12 @@ def read_shapes(path: Path) -> tuple[tuple[int, int], list[Shape]]:
         shapes = [
             (str(s.get("label", "")), str(s.get("shape_type") or "polygon"), list(s["points"])) for s in label["shapes"]
         ]
+        if any(s.get("label", "") is None for s in label["shapes"]):
+            raise ValueError("a shape has no label")
         return (int(label["imageHeight"]), int(label["imageWidth"])), shapes
     except OSError as error:
         raise DataSetError(f"label {path} cannot be read: {error.strerror}; copy it again") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise DataSetError(f"label {path} is not a labelme file ({error}); copy it again") from error
 
 
@@ -99,12 +103,17 @@ def draw_shape(mask: U8, kind: str, points: list[list[float]], value: int, where
     """Fill one shape in a mask. Raises DataSetError for a kind without an area."""
     if kind == "polygon":
         fill(mask, points, value, where)
-    elif kind in ("rectangle", "circle") and np.shape(points) == (2, 2):
-        (x, y), (u, v) = points
+    elif kind in ("rectangle", "circle") and len(points) == 2:
+        try:
+            (x, y), (u, v) = ((float(a), float(b)) for a, b in points)
+        except (ValueError, TypeError) as error:
+            raise DataSetError(f"{where} has a {kind} whose points are not pairs of numbers; draw it again") from error
         if kind == "rectangle":
             fill(mask, [(x, y), (u, y), (u, v), (x, v)], value, where)
         else:  # centre and a point of the rim
-            cv2.circle(mask, (round(x), round(y)), round(float(np.hypot(u - x, v - y))), (value,), cv2.FILLED)
+            radius = float(np.hypot(u - x, v - y))
+            check_inside(np.array([(x - radius, y - radius), (x + radius, y + radius)]), mask.shape, where)
+            cv2.circle(mask, (round(x), round(y)), round(radius), (value,), cv2.FILLED)
     else:
         raise DataSetError(
             f"{where} has a {kind} of {len(points)} points; use polygons, rectangles and circles, which have an area"

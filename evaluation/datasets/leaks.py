@@ -7,12 +7,13 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
+from jetspect.errors import DataSetError
 from jetspect.evaluation.datasets.base import DataSet
 from jetspect.evaluation.datasets.files import FileDataSet, refuse
 
 
 def find_leaks(sides: Mapping[str, DataSet]) -> list[str]:
-    """Return one line for each image or group that stands on two sides: the same file, or a copy of it.
+    """Return one line for each image that stands on two sides, as the same file, a copy of it, or another of its group.
 
     Data sets that are not made of files have nothing to compare and are left out.
 
@@ -23,7 +24,7 @@ def find_leaks(sides: Mapping[str, DataSet]) -> list[str]:
 
     Raises
     ------
-    OSError
+    DataSetError
         An image cannot be read.
     """
     files = {side: data for side, data in sides.items() if isinstance(data, FileDataSet)}
@@ -31,7 +32,10 @@ def find_leaks(sides: Mapping[str, DataSet]) -> list[str]:
     for (one, a), (two, b) in itertools.combinations(files.items(), 2):
         paths = {e.path.resolve(): e for e in a.entries}
         groups = {e.group: e for e in a.entries}
-        copies = _copies([e.path for e in a.entries], [e.path for e in b.entries])
+        try:
+            copies = _copies([e.path for e in a.entries], [e.path for e in b.entries])
+        except OSError as error:
+            raise DataSetError(f"{error.filename} cannot be read: {error.strerror}; copy it again") from error
         for entry in b.entries:
             if entry.path.resolve() in paths:
                 faults.append(f"{entry.path} is in {one} and in {two}")
@@ -45,7 +49,10 @@ def find_leaks(sides: Mapping[str, DataSet]) -> list[str]:
 
 def refuse_leaks(sides: Mapping[str, DataSet]) -> None:
     """Raise DataSetError where :func:`find_leaks` finds something."""
-    refuse(find_leaks(sides), "a model must not be judged on what it has learned; keep it on one side")
+    refuse(
+        find_leaks(sides),
+        "a model must not be judged on what it has learned; delete one of them, or keep both on one side",
+    )
 
 
 def _copies(these: list[Path], those: list[Path]) -> dict[Path, Path]:

@@ -75,8 +75,11 @@ class MagneticTile(FileDataSet):
         super().__init__(own_split(entries, split))
 
     def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
-        mask = read_binary_mask(entry.path.with_suffix(".png"), entry.path, size_hw) * np.uint8(entry.label)
-        return None if entry.label and not mask.any() else mask
+        file = entry.path.with_suffix(".png")
+        mask = read_binary_mask(file, entry.path, size_hw)
+        if mask.any() and not entry.label:
+            raise DataSetError(f"{file} marks a defect, though {entry.path} is in {_CLEAN}; copy both again")
+        return None if entry.label and not mask.any() else np.asarray(mask * np.uint8(entry.label), np.uint8)
 
 
 def _groups(images: list[Path]) -> dict[Path, str]:

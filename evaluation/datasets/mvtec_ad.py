@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import DataSetError
-from jetspect.evaluation.datasets.files import Entry, FileDataSet, own_split, read_binary_mask, refuse
+from jetspect.evaluation.datasets.files import Entry, FileDataSet, files_matching, own_split, read_binary_mask, refuse
 from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
 from jetspect.evaluation.datasets.splits import check_split
 
@@ -55,10 +55,10 @@ class MVTecAD(FileDataSet):
             raise DataSetError(f"{root} holds no train/good/ and test/; {hint}")
         kinds = sorted(p.name for p in (root / "test").iterdir() if p.is_dir() and p.name != _GOOD)
         self.classes = tuple(kinds) or ("defect",)
-        train = [_entry(root, i, (None, 0)) for i in sorted((root / "train" / _GOOD).glob("*.png"))]
-        test = [_entry(root, i, (None, 0)) for i in sorted((root / "test" / _GOOD).glob("*.png"))]
+        train = [_entry(root, i, (None, 0)) for i in files_matching(root / "train" / _GOOD, "*", (".png",))]
+        test = [_entry(root, i, (None, 0)) for i in files_matching(root / "test" / _GOOD, "*", (".png",))]
         for value, kind in enumerate(kinds, 1):
-            images = sorted((root / "test" / kind).glob("*.png"))
+            images = files_matching(root / "test" / kind, "*", (".png",))
             masks = {i: root / "ground_truth" / kind / f"{i.stem}_mask.png" for i in images}
             refuse([f"{i} has no mask {masks[i]}" for i in images if not masks[i].is_file()], "copy the data set again")
             test += [_entry(root, i, (masks[i], value)) for i in images]

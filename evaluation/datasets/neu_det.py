@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import DataSetError
-from jetspect.evaluation.datasets.files import Entry, FileDataSet, images_below, own_split, refuse
+from jetspect.evaluation.datasets.files import DAMAGED, Entry, FileDataSet, images_below, own_split, refuse
 from jetspect.evaluation.datasets.info import DataSetInfo
 from jetspect.evaluation.datasets.splits import check_split
 
@@ -52,10 +52,12 @@ class NEUDet(FileDataSet):
         if split == "test":
             raise DataSetError("neu-det has no test split; use val or all")
         if (path / "IMAGES").is_dir():
-            entries = own_split(_entries(path, path / "IMAGES", path / "ANNOTATIONS"), split)
+            entries = own_split(_entries(path, path / "IMAGES", [path / "ANNOTATIONS"]), split)
         elif (path / "train" / "images").is_dir():
             folders = [f for f, s in (("train", "train"), ("validation", "val")) if split in (s, "all")]
-            entries = [e for f in folders for e in _entries(path, path / f / "images", path / f / "annotations")]
+            # crazing_240.jpg lies on one side of the common copy, its label on the other.
+            labels = [path / f / "annotations" for f in ("train", "validation")]
+            entries = [e for f in folders for e in _entries(path, path / f / "images", labels)]
         else:
             raise DataSetError(
                 f"{path} holds neither IMAGES/ and ANNOTATIONS/ nor train/images/; give NEU-DET's folder"
@@ -70,12 +72,13 @@ class NEUDet(FileDataSet):
         for name, (left, top, right, bottom) in sorted(boxes, key=lambda b: -(b[1][2] - b[1][0]) * (b[1][3] - b[1][1])):
             if name not in self.classes:
                 raise DataSetError(f"{entry.label} names the class {name!r}; NEU-DET has {', '.join(self.classes)}")
-            mask[top:bottom, left:right] = self.classes.index(name) + 1
+            mask[max(0, top) : bottom, max(0, left) : right] = self.classes.index(name) + 1
         return mask
 
 
-def _entries(path: Path, images: Path, labels: Path) -> list[Entry]:
-    found = [(i, labels / f"{i.stem}.xml") for i in images_below(images)]
+def _entries(path: Path, images: Path, labels: list[Path]) -> list[Entry]:
+    names = {i: [folder / f"{i.stem}.xml" for folder in labels] for i in images_below(images)}
+    found = [(i, next((f for f in files if f.is_file()), files[0])) for i, files in names.items()]
     refuse([f"{i} has no label {label}" for i, label in found if not label.is_file()], "copy the data set again")
     return [Entry(i.relative_to(path).as_posix(), i, i.relative_to(path).as_posix(), label) for i, label in found]
 
@@ -92,14 +95,16 @@ def _boxes(path: Path, size_hw: tuple[int, int]) -> list[tuple[str, tuple[int, i
             left, top, right, bottom = (
                 int(float(item.findtext(f"bndbox/{k}", ""))) for k in ("xmin", "ymin", "xmax", "ymax")
             )
-            boxes.append((item.findtext("name", "").strip(), (max(0, left - 1), max(0, top - 1), right, bottom)))
+            boxes.append((item.findtext("name", "").strip(), (left - 1, top - 1, right, bottom)))
     except OSError as error:
         raise DataSetError(f"label {path} cannot be read: {error.strerror}; copy it again") from error
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, *DAMAGED) as error:
         raise DataSetError(f"label {path} is not a Pascal VOC file ({error}); copy it again") from error
     for _, (left, top, right, bottom) in boxes:
-        if not (left < right <= size_hw[1] and top < bottom <= size_hw[0]):
+        # Some published boxes begin at 0, where the format counts from 1.
+        if not (-1 <= left < right <= size_hw[1] and -1 <= top < bottom <= size_hw[0]):
             raise DataSetError(
-                f"label {path} has a box ({left}, {top}, {right}, {bottom}) outside its image of {size_hw[1]} x {size_hw[0]} px"
+                f"label {path} has a box ({left:.6g}, {top:.6g}, {right:.6g}, {bottom:.6g}) outside its image of "
+                f"{size_hw[1]} x {size_hw[0]} px; copy it again"
             )
     return boxes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from jetspect.errors import DataSetError
 from jetspect.evaluation.datasets.base import DataSet
 from jetspect.evaluation.datasets.bsdata import BSData
@@ -18,7 +20,10 @@ from jetspect.evaluation.datasets.mvtec_ad import MVTecAD
 from jetspect.evaluation.datasets.neu_det import NEUDet
 from jetspect.evaluation.datasets.severstal import Severstal
 from jetspect.evaluation.datasets.synthetic import SyntheticParts
+from jetspect.runtime.manifest import ClassName
 
+_MOST_CLASSES = 254  # 0 is background, 255 is not counted
+_CLASS_NAME = TypeAdapter(ClassName)
 READERS: tuple[type[DataSet], ...] = (
     BSData,
     COCO,
@@ -56,7 +61,23 @@ def open_dataset(kind: str, path: Path | None, split: str, *, protocol: Protocol
         require(info, protocol, option=option)
     if reader is SyntheticParts:
         return SyntheticParts(split)
-    return reader(path, split, option) if info.option else reader(path, split)  # type: ignore[call-arg]
+    data: DataSet = reader(path, split, option) if info.option else reader(path, split)  # type: ignore[call-arg]
+    _check_classes(data, path)
+    return data
+
+
+def _check_classes(data: DataSet, path: Path | None) -> None:
+    if len(data.classes) > _MOST_CLASSES:
+        raise DataSetError(
+            f"{path} has {len(data.classes)} classes, masks have numbers for {_MOST_CLASSES}; divide the data set"
+        )
+    for name in data.classes:
+        try:
+            _CLASS_NAME.validate_python(name)
+        except ValidationError as error:
+            raise DataSetError(
+                f"{path} has a class named {name!r}; a name is printable, 1 to 60 characters, without a space at its ends"
+            ) from error
 
 
 def find_kind(kind: str, path: Path | None) -> tuple[type[DataSet], DataSetInfo, str]:

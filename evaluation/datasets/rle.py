@@ -10,6 +10,7 @@ import numpy.typing as npt
 from jetspect.errors import DataSetError
 
 U8 = npt.NDArray[np.uint8]
+_BITS = 60
 
 
 def decode_pairs(text: str, size_hw: tuple[int, int], where: str) -> U8:
@@ -22,13 +23,13 @@ def decode_pairs(text: str, size_hw: tuple[int, int], where: str) -> U8:
     """
     try:
         numbers = np.array(text.split(), np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DataSetError(f"{where}: run lengths must be numbers, got {text[:40]!r}; download it again") from error
     if numbers.size % 2:
         raise DataSetError(f"{where}: {numbers.size} numbers are no pairs of start and length; download it again")
     starts, lengths = numbers[0::2] - 1, numbers[1::2]
     flat = np.zeros(size_hw[0] * size_hw[1], np.uint8)
-    if numbers.size and (starts.min() < 0 or lengths.min() < 1 or int((starts + lengths).max()) > flat.size):
+    if numbers.size and (min(starts.min(), lengths.min() - 1) < 0 or (lengths > flat.size - starts).any()):
         raise DataSetError(
             f"{where}: a run lies outside the {size_hw[1]} x {size_hw[0]} px of the image; they do not belong together"
         )
@@ -61,6 +62,8 @@ def _uncompress(text: str, where: str) -> list[int]:
     numbers: list[int] = []
     value, shift = 0, 0
     for letter in text:
+        if shift > _BITS:
+            raise DataSetError(f"{where}: a run length is longer than any image; export the labels again")
         bits = ord(letter) - 48
         if not 0 <= bits < 64:
             raise DataSetError(f"{where}: {letter!r} is no letter of compressed run lengths; export the labels again")

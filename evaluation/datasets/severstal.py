@@ -43,7 +43,7 @@ class Severstal(FileDataSet):
         source="Kaggle 2019",
         licence="competition rules",
     )
-    classes = ("class 1", "class 2", "class 3", "class 4")
+    classes = ("class-1", "class-2", "class-3", "class-4")
 
     def __init__(self, path: Path, split: str) -> None:
         check_split(split)
@@ -71,7 +71,7 @@ class Severstal(FileDataSet):
 def _read_csv(path: Path) -> dict[str, list[tuple[int, str]]]:
     found: dict[str, list[tuple[int, str]]] = {}
     try:
-        with path.open(newline="") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = csv.DictReader(stream)
             for row in rows:
                 joined = row.get("ImageId_ClassId")

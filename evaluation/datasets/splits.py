@@ -53,4 +53,4 @@ def connected_groups(names: Iterable[str], links: Iterable[Sequence[str]]) -> di
 
 
 def _hash(seed: str, name: str) -> str:
-    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).hexdigest()

@@ -40,7 +40,7 @@ def test_images_without_label_are_left_out_and_nothing_to_learn_is_an_error() ->
     assert len(load_images(Images([None, spot()]), channels=3)) == 1
     with pytest.raises(TrainingError, match="no labelled image"):
         load_images(Images([None]), channels=3)
-    with pytest.raises(TrainingError, match="no image with a defect: all . masks are empty"):
+    with pytest.raises(TrainingError, match=r"no image with a defect: all \d masks are empty"):
         load_images(Images([CLEAN]), channels=3)
     with pytest.raises(TrainingError, match="no image with a defect"):
         load_images(Images([np.full((40, 60), IGNORED, np.uint8)]), channels=3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,21 @@ def test_missing_labels_are_all_named(trees: Any, tmp_path: Path) -> None:
     ]
 
 
-def test_masks_of_class_numbers_taken_for_white_are_found_out(trees: Any, tmp_path: Path) -> None:
+def test_a_set_without_any_defect_is_found_out(trees: Any, tmp_path: Path) -> None:
     trees.draw("folder", tmp_path)
     for n in (1, 3, 5, 7, 9):
-        trees.mask(tmp_path / f"masks/{n}.png", value=1)
+        trees.mask(tmp_path / f"masks/{n}.png", defect=False)
     (problem,) = check_dataset("folder", tmp_path).problems
     assert "none of 10 labels" in problem and "classes.txt" in problem
+
+
+def test_an_official_test_split_that_is_not_independent_is_a_note(trees: Any, tmp_path: Path) -> None:
+    trees.draw("kolektorsdd2", tmp_path)
+    shutil.copy(tmp_path / "train/10000.png", tmp_path / "test/20000.png")
+    found = check_dataset("kolektorsdd2", tmp_path)
+    assert (
+        found.problems == () and "1 times test is not independent" in found.notes[0] and "20000.png" in found.notes[0]
+    )
 
 
 def test_what_the_caller_got_wrong_is_raised(tmp_path: Path) -> None:

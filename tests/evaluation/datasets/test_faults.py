@@ -89,6 +89,25 @@ def read_all(kind: str, root: Path) -> None:
         ("coco", remove("images/3.jpg"), r"lists 3\.jpg, which is not in"),
         ("coco", replace("annotations.json", '"segmentation": [[', '"segmentation": [["a", '), r"annotation \d is damaged"),
         ("coco", replace("annotations.json", "{", "", ), r"annotations\.json is not a COCO file"),
+        ("coco", replace("annotations.json", '"id": 1,', '"id": 3,'), "has the id 3 twice in images"),
+        ("coco", replace("annotations.json", '"1.jpg"', '"3.jpg"'), "has the file_name '3.jpg' twice in images"),
+        ("coco", replace("annotations.json", '"crack"', '"pit"'), "has the name 'pit' twice in categories"),
+        ("coco", replace("annotations.json", '"1.jpg"', '"/1.jpg"'), "lists /1.jpg, an absolute path"),
+        ("coco", replace("annotations.json", "[[10, 4", "[[1e300, 4"), r"annotation \d has a point that is not finite"),
+        ("coco", replace("annotations.json", "[[10, 4", "[[NaN, 4"), r"annotation \d has a point that is not finite"),
+        ("coco", replace("annotations.json", '"width": 48', '"width": null'), r"image 0\.jpg has no height and width"),
+        ("coco", replace("annotations.json", '"image_id"', '"image"'), r"is not a COCO file \(KeyError"),
+        ("labelme", replace("3.json", "[[10, 4]", "[[10, null]"), r"3\.json has a (polygon|point)"),
+        ("labelme", replace("3.json", "[[10, 4]", "[[10]"), r"3\.json has a polygon whose points are not pairs"),
+        ("labelme", replace("3.json", "[[10, 4]", "[[3e9, 4]"), r"3\.json has a point that is not finite or beyond"),
+        ("labelme", replace("3.json", '"shapes": [', '"shapes": ["a", '), r"3\.json is not a labelme file"),
+        ("labelme", replace("3.json", '"imageWidth": 48', '"imageWidth": Infinity'), r"3\.json is not a labelme file"),
+        ("labelme", replace("3.json", '"label": "crack"', '"label": null'), r"3\.json is not a labelme file"),
+        ("neu-det", replace("ANNOTATIONS/patches_4.xml", ">11<", ">inf<"), r"patches_4\.xml is not a Pascal VOC"),
+        ("neu-det", replace("ANNOTATIONS/patches_4.xml", ">11<", ">-7<"), r"patches_4\.xml has a box \(-8, 4"),
+        ("severstal", replace("train.csv", "003.jpg,2,", "003.jpg,2,9223372036854775807 5 "), "a run lies outside"),
+        ("severstal", replace("train.csv", "003.jpg,2,", f"003.jpg,2,{'9' * 24} 5 "), "must be numbers"),
+        ("magnetic-tile", stray("MT_Free/Imgs/exp1_num_0.png"), r"num_0\.png marks a defect, though"),
         ("labelme", remove("3.json"), r"3\.jpg has no label file .*3\.json"),
         ("labelme", replace("3.json", "polygon", "point"), r"3\.json has a point of 4 points"),
         ("labelme", replace("3.json", '"imageWidth": 48', '"imageWidth": 50'), r"3\.json is for 50 x 40 px"),
@@ -155,6 +174,100 @@ def test_coco_reads_split_files_and_boxes_only_when_accepted(trees: Any, tmp_pat
     assert sample.mask is not None and np.count_nonzero(sample.mask) == trees.area_px
     with pytest.raises(DataSetError, match="has the splits train, val, not test"):
         open_dataset("coco", tmp_path / "two", "test")
+
+
+@pytest.mark.parametrize(
+    ("box", "area"),
+    [([-50, 10, 20, 20], None), ([10, 10, -20, -5], None), ([-5, 10, 20, 20], 15 * 20), ([40, 30, 20, 20], 8 * 10)],
+)
+def test_coco_boxes_are_cut_at_the_image_and_never_wrap(
+    box: list[int], area: int | None, trees: Any, tmp_path: Path
+) -> None:
+    trees.draw("coco", tmp_path)
+    file = tmp_path / "annotations.json"
+    whole = json.loads(file.read_text())
+    whole["annotations"] = [{"id": 0, "image_id": 0, "category_id": 3, "bbox": box}]
+    file.write_text(json.dumps(whole))
+    data = open_dataset("coco:boxes-as-masks", tmp_path, "all")
+    if area is None:
+        with pytest.raises(DataSetError, match=r"annotation 0 (lies outside its image|has a box of -20)"):
+            data[0]
+    else:
+        mask = data[0].mask
+        assert mask is not None and np.count_nonzero(mask) == area
+
+
+def test_coco_numbers_classes_by_name_whatever_ids_each_split_has(trees: Any, tmp_path: Path) -> None:
+    square = [[10, 4, 19, 4, 19, 8, 10, 8]]
+    for split, names in (("train", ("pit", "crack")), ("val", ("heads", "crack", "pit"))):
+        trees.photo(tmp_path / f"{split}/0.jpg")
+        categories = [{"id": n, "name": name, "supercategory": "heads"} for n, name in enumerate(names)]
+        label = {"id": 0, "image_id": 0, "category_id": names.index("pit"), "segmentation": square}
+        image = {"id": 0, "file_name": "0.jpg", "height": 40, "width": 48}
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / f"annotations/instances_{split}.json").write_text(
+            json.dumps({"images": [image], "annotations": [label], "categories": categories})
+        )
+    sides = [open_dataset("coco", tmp_path, split) for split in ("train", "val")]
+    assert {side.classes for side in sides} == {("crack", "pit")}  # a name that only heads others is none
+    assert {int(side[0].mask.max()) for side in sides} == {2}  # type: ignore[union-attr]
+    (tmp_path / "annotations/instances_train2017.json").write_text("{}")
+    with pytest.raises(
+        DataSetError, match=r"instances_train\.json and .*instances_train2017\.json are both split train"
+    ):
+        open_dataset("coco", tmp_path, "train")
+
+
+def test_coco_run_lengths_must_be_of_the_image_s_size(trees: Any, tmp_path: Path) -> None:
+    trees.draw("coco", tmp_path)
+    file = tmp_path / "annotations.json"
+    whole = json.loads(file.read_text())
+    outline = {"size": [48, 40], "counts": [100, 20, 48 * 40 - 120]}
+    whole["annotations"] = [{"id": 0, "image_id": 0, "category_id": 3, "segmentation": outline}]
+    file.write_text(json.dumps(whole))
+    with pytest.raises(DataSetError, match="annotation 0 has run lengths of 40 x 48 px, its image 48 x 40"):
+        open_dataset("coco", tmp_path, "all")[0]
+    outline["size"] = [40, 48]
+    file.write_text(json.dumps(whole))
+    mask = open_dataset("coco", tmp_path, "all")[0].mask
+    assert mask is not None and mask.T.ravel()[100:120].all() and np.count_nonzero(mask) == 20
+
+
+@pytest.mark.parametrize(
+    ("points", "area"), [([[20, 20], [20, 25]], None), ([[20, 20], [3e9, 25]], 0), ([[100, 100], [101, 100]], 0)]
+)
+def test_labelme_circles_lie_in_the_image(
+    points: list[list[float]], area: int | None, trees: Any, tmp_path: Path
+) -> None:
+    trees.draw("labelme", tmp_path)
+    shape = {"label": "pit", "shape_type": "circle", "points": points}
+    (tmp_path / "0.json").write_text(json.dumps({"imageHeight": 40, "imageWidth": 48, "shapes": [shape]}))
+    data = open_dataset("labelme", tmp_path, "all")
+    if area == 0:
+        with pytest.raises(DataSetError, match=r"0\.json (lies outside|has a point that is not finite or beyond)"):
+            data[0]
+    else:
+        mask = data[0].mask
+        assert mask is not None and np.count_nonzero(mask) == pytest.approx(np.pi * 25, rel=0.15)
+
+
+def test_published_oddities_are_read_past(trees: Any, tmp_path: Path) -> None:
+    """A stray copy in KolektorSDD2's archive, macOS' shadow files, and the label of NEU-DET's crazing_240 on the other side."""
+    for kind in ("kolektorsdd2", "dagm", "mvtec-ad"):
+        trees.draw(kind, tmp_path / kind)
+    trees.photo(tmp_path / "kolektorsdd2/train/10301 (copy).png")
+    trees.mask(tmp_path / "kolektorsdd2/train/10301_GT (copy).png")
+    for folder in ("kolektorsdd2/train", "dagm/Class1/Train", "dagm/Class1/Train/Label", "mvtec-ad/test/hole"):
+        (tmp_path / folder / "._10001.png").write_bytes(b"shadow")
+    for kind, count in (("kolektorsdd2", 26), ("dagm", 32), ("mvtec-ad", 17)):
+        assert len(open_dataset(kind, tmp_path / kind, "all")) == count
+    neu = tmp_path / "neu"
+    for side in ("train", "validation"):
+        trees.photo(neu / side / f"images/crazing/{side}.jpg")
+    (neu / "validation/annotations").mkdir()
+    for name in ("train", "validation"):
+        (neu / f"validation/annotations/{name}.xml").write_text(trees.voc([("crazing", (1, 1, 5, 5))]))
+    assert len(open_dataset("neu-det", neu, "train")) == 1
 
 
 def test_neu_det_reads_the_common_copy(trees: Any, tmp_path: Path) -> None:

@@ -31,9 +31,65 @@ def test_masks_stand_in_a_folder_of_their_own_or_beside_the_images(tmp_path: Pat
 
 @pytest.mark.parametrize(("level", "defective"), [(1, False), (127, False), (128, True), (255, True)])
 def test_a_mask_pixel_above_the_middle_is_a_defect(tmp_path: Path, level: int, defective: bool) -> None:
-    add(tmp_path / "images/a.png", tmp_path / "masks/a.png", level=level)
+    """Beside white ones: grey edges of what was a JPEG once."""
+    add(tmp_path / "images/a.png", None)
+    pixels = np.zeros((32, 40), np.uint8)
+    pixels[0, 0], pixels[4:9, 10:20] = 255, level
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "masks/a.png"), pixels)
     mask = MaskFolder(tmp_path, "all")[0].mask
-    assert mask is not None and bool(mask.any()) == defective
+    assert mask is not None and mask.sum() == 1 + 50 * defective
+
+
+@pytest.mark.parametrize("level", [1, 127])
+def test_a_mask_that_marks_something_but_nothing_white_is_refused(tmp_path: Path, level: int) -> None:
+    """Taken for a clean image, it would teach that defects are none."""
+    add(tmp_path / "images/a.png", tmp_path / "masks/a.png", level=level)
+    with pytest.raises(DataSetError, match=rf"a\.png holds values up to {level}, a defect is white.*classes\.txt"):
+        MaskFolder(tmp_path, "all")[0]
+
+
+def test_numbered_masks_keep_their_numbers_or_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("\ufeffpit\ncrack\n", encoding="utf-8")
+    add(tmp_path / "images/a.png", tmp_path / "masks/a.png", level=2)
+    assert MaskFolder(tmp_path, "all").classes == ("pit", "crack")
+    colour = np.zeros((32, 40, 3), np.uint8)
+    colour[4:9, 10:20] = (0, 1, 2)
+    cv2.imwrite(str(tmp_path / "masks/a.png"), colour)
+    with pytest.raises(DataSetError, match=r"a\.png is a colour picture"):
+        MaskFolder(tmp_path, "all")[0]
+    (tmp_path / "images/a.png").rename(tmp_path / "images/a.jpg")
+    (tmp_path / "masks/a.png").unlink()
+    add(tmp_path / "images/b.png", tmp_path / "masks/b.png", level=1)
+    cv2.imwrite(str(tmp_path / "masks/a.jpg"), np.zeros((32, 40), np.uint8))
+    with pytest.raises(DataSetError, match=r"a\.jpg is compressed with loss"):
+        MaskFolder(tmp_path, "all")[0]
+
+
+def test_masks_without_an_image_and_images_of_one_name(tmp_path: Path) -> None:
+    add(tmp_path / "images/a.png", tmp_path / "masks/a.png")
+    add(tmp_path / "images/a.jpg", None)
+    assert len({e.group for e in MaskFolder(tmp_path, "all").entries}) == 1
+    add(tmp_path / "images/c.png", tmp_path / "masks/c.PNG")
+    (tmp_path / "images/.hidden").mkdir()
+    add(tmp_path / "images/.hidden/c.png", None)
+    (tmp_path / "images/gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "masks/gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataSetError, match=r"gone\.png"):
+        [sample.mask for sample in iter(MaskFolder(tmp_path, "all"))]
+    for name in ("images", "masks"):
+        (tmp_path / name / "gone.png").unlink()
+    assert len(MaskFolder(tmp_path, "all")) == 3
+    add(tmp_path / "spare.png", tmp_path / "masks/stranger.png")
+    with pytest.raises(DataSetError, match=r"mask .*stranger\.png belongs to no image"):
+        MaskFolder(tmp_path, "all")
+
+
+def test_split_folders_may_have_capitals(tmp_path: Path) -> None:
+    for split, count in (("Train", 3), ("Test", 2)):
+        for n in range(count):
+            add(tmp_path / split / f"images/{n}.png", tmp_path / split / f"masks/{n}.png")
+    assert [len(MaskFolder(tmp_path, s)) for s in ("train", "test", "all")] == [3, 2, 5]
 
 
 def test_own_split_folders_go_before_the_hash(tmp_path: Path) -> None:

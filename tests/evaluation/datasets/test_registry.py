@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from jetspect.errors import DataSetError
@@ -45,11 +48,24 @@ def test_folds_go_round_the_items(trees: Any, tmp_path: Path) -> None:
 
 def test_an_option_chooses_one_texture_or_category(trees: Any, tmp_path: Path) -> None:
     trees.draw("dagm", tmp_path / "dagm")
-    assert open_dataset("dagm:7", tmp_path / "dagm", "test").classes == ("texture 7",)
+    assert open_dataset("dagm:7", tmp_path / "dagm", "test").classes == ("texture-7",)
     trees.draw("mvtec-ad", tmp_path / "mvtec" / "bottle")
     assert open_dataset("mvtec-ad:bottle", tmp_path / "mvtec", "test").classes == ("crack", "hole")
     with pytest.raises(DataSetError, match="write mvtec-ad:bottle for one of bottle"):
         open_dataset("mvtec-ad", tmp_path / "mvtec", "test")
+
+
+def test_a_class_that_masks_or_bundles_cannot_hold_is_refused(tmp_path: Path) -> None:
+    label = {"imageHeight": 40, "imageWidth": 48, "shapes": [{"label": "", "points": [[1, 1], [5, 1], [5, 5]]}]}
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((40, 48), np.uint8))
+    (tmp_path / "a.json").write_text(json.dumps(label))
+    with pytest.raises(DataSetError, match="has a class named ''; a name is printable"):
+        open_dataset("labelme", tmp_path, "all")
+    (tmp_path / "classes.txt").write_text("\n".join(f"Grösse {n}" for n in range(254)))
+    assert len(open_dataset("labelme", tmp_path, "all").classes) == 254
+    (tmp_path / "classes.txt").write_text("\n".join(f"Grösse {n}" for n in range(255)))
+    with pytest.raises(DataSetError, match="has 255 classes, masks have numbers for 254"):
+        open_dataset("labelme", tmp_path, "all")
 
 
 def test_boxes_do_not_outline_defects_unless_that_is_accepted(trees: Any, tmp_path: Path) -> None:
