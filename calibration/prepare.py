@@ -111,7 +111,7 @@ def export_checkpoint(
     checkpoint = options.bare.checkpoint(path) if options.bare else Checkpoint.load(path)
     model = checkpoint.build()
     report("choosing tiles")
-    data = open_dataset(options.dataset, options.data, options.split)
+    data = open_dataset(options.dataset, options.data, options.split, protocol="evaluate")
     frame_wh = frame_size(checkpoint, model, options.frame_wh)
     crops = (
         select_crops(data, PARITY, GOLDEN_PX, channels=checkpoint.channels)

@@ -122,10 +122,10 @@ def _found(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], least
 
 
 def _regions(said: U8, truth: U8, classes: tuple[str, ...], true_classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Count pixels by class where the model has every class of the data set, else defect against background."""
-    if not set(true_classes) <= set(classes):
+    """Count pixels by class where model and data set have the same classes, else defect against background."""
+    if set(true_classes) != set(classes):
         return class_matrix((said > 0).astype(np.uint8), (truth > 0).astype(np.uint8), 1)
     table = np.zeros(256, np.uint8)
     for number, name in enumerate(classes, 1):
-        table[number] = true_classes.index(name) + 1 if name in true_classes else 0
+        table[number] = true_classes.index(name) + 1
     return class_matrix(table[said], truth, len(true_classes))

@@ -117,7 +117,7 @@ class Evaluation:
         - Pixels, pooled over all images: ``iou``, ``dice``, ``precision``, ``recall``, ``f1``, ``f2``, ``fpr``, ``fnr``,
           ``accuracy``, ``boundary_iou``, ``pixel_ap``, ``pixel_auroc``; ``iou_mean`` is the mean over images with a true or
           said defect.
-        - PartsNet's, over classes and background (a model without all classes of the data set: over defect and background):
+        - PartsNet's, over classes and background (a model with other classes than the data set: over defect and background):
           ``pixel_accuracy``, ``mean_accuracy``, ``mean_iu``.
         - Whole defects: ``object_recall``, ``object_precision``.
         - Images: ``image_recall`` is the share of defective images in which a defective pixel was found, ``image_fpr`` the

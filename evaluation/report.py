@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ HTML, JSON = "report.html", "evaluation.json"
 Interval = tuple[float, float] | None
 # Below this share of defective pixels accuracy says nothing.
 RARE = 0.1
+FEW = 5
 TEXTS = {
     "iou": "IoU over all pixels",
     "iou_mean": "IoU, mean over images",
@@ -77,7 +79,9 @@ class Subject:
     split: str
 
 
-def summarise(evaluation: Evaluation, subject: Subject, *, resamples: int = 1000) -> dict[str, Any]:
+def summarise(
+    evaluation: Evaluation, subject: Subject, *, model_classes: tuple[str, ...], resamples: int = 1000
+) -> dict[str, Any]:
     """Return everything measured as plain data: measures, 95 % intervals, classes, recall by size, the worst images."""
     bins = recall_by_size(evaluation.objects, size_bins(evaluation.objects))
     return {
@@ -94,6 +98,7 @@ def summarise(evaluation: Evaluation, subject: Subject, *, resamples: int = 1000
             for i in evaluation.worst()
         ],
         "accuracy_warning": accuracy_warning(evaluation),
+        "notes": notes(evaluation, model_classes),
         "model": subject.model,
         "engine": subject.engine,
         "dataset": subject.dataset,
@@ -113,6 +118,26 @@ def accuracy_warning(evaluation: Evaluation) -> str | None:
     )
 
 
+def notes(evaluation: Evaluation, model_classes: tuple[str, ...]) -> list[str]:
+    """Say what the numbers cannot, in sentences: no defect, no clean image, other classes, too few parts for intervals."""
+    said = []
+    defective = sum(i.defective for i in evaluation.images)
+    if not defective:
+        said.append(
+            "no image has a labelled defect, so nothing could be found; look at the labels with jetspect data check"
+        )
+    if defective == len(evaluation.images):
+        said.append("no image is clean, so nothing is known about false alarms on clean parts")
+    if set(model_classes) != set(evaluation.classes):
+        said.append(
+            f"the model knows {', '.join(model_classes)}, the data set {', '.join(evaluation.classes)}: classes of one name "
+            "are compared one by one, everything else as defect against background"
+        )
+    if (groups := len({i.group for i in evaluation.images})) < FEW:
+        said.append(f"the images come from {groups} part{'s' if groups > 1 else ''}: too few to rely on intervals")
+    return said
+
+
 def write_report(
     folder: Path, evaluation: Evaluation, summary: Mapping[str, Any], overlays: list[Overlay], *, force: bool = False
 ) -> Path:
@@ -130,18 +155,24 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / JSON).write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        (folder / HTML).write_text(page)
+        (folder / HTML).write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror or error}; choose another --out") from error
     return folder / HTML
 
 
 def refuse_to_overwrite(folder: Path, *, force: bool) -> None:
-    """Raise InputError before the work where a report would be replaced without ``force``."""
+    """Raise InputError before the work where a report would be replaced without ``force``, or cannot be written."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out is a folder")
     if not force and any((folder / name).exists() for name in (HTML, JSON)):
         raise InputError(f"{folder} holds a report already; choose another --out or replace it with --force")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror or error}; choose another --out") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder} cannot be written; choose another --out")
 
 
 def require_packages() -> None:

@@ -17,7 +17,7 @@ from jetspect.runtime.results import Prediction
 
 U8 = npt.NDArray[np.uint8]
 TRUE, SAID = COLOURS[:2]
-_WIDTH = 760
+_WIDTH, _TALLEST = 760, 1520
 _LEAST_WH = (240, 150)
 _QUALITY = 88
 
@@ -56,7 +56,8 @@ def draw_pair(image: U8, truth: U8, said: U8) -> U8:
     """
     top, left, bottom, right = _window((truth > 0) | (said > 0))
     view = image[top:bottom, left:right]
-    canvas = scaled(view, _WIDTH / view.shape[1])
+    # A strip of a line camera would become a picture of a hundred thousand rows.
+    canvas = scaled(view, min(_WIDTH / view.shape[1], _TALLEST / view.shape[0]))
     for mask, colour in ((truth, TRUE), (said, SAID)):
         draw_outline(canvas, mask[top:bottom, left:right] > 0, colour)
     return canvas

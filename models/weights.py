@@ -35,7 +35,7 @@ def load_file(path: Path) -> dict[str, Any]:
             f"{path} is not a checkpoint of tensors and plain types, or holds code and is not loaded; save a state_dict"
         ) from error
     # A half-copied file makes torch seek before its start: an OSError, though the disk is fine.
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, LookupError) as error:
         raise InputError(f"{path} is damaged or not a checkpoint; copy or save it again") from error
     if not isinstance(data, dict):
         raise InputError(f"{path} holds a {type(data).__name__}, a dictionary of weights is needed")

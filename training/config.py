@@ -45,6 +45,13 @@ class LossSettings(Settings):
     decision: float = Field(0.0, ge=0, description="Binary cross-entropy of the decision per image")
     weights: float = Field(0.0, ge=0, description="Sum of squares of all convolution weights (regularisation)")
 
+    @model_validator(mode="after")
+    def _something(self) -> LossSettings:
+        terms = ("bce", "dice", "focal", "mse", "coarse_mse", "decision")
+        if not any(getattr(self, term) for term in terms):
+            raise ValueError(f"at least one of {', '.join(terms)} must be above 0, else nothing is learned")
+        return self
+
 
 class AugmentSettings(Settings):
     """``[augment]``: strengths; 0 switches one off."""
@@ -156,7 +163,7 @@ class TrainConfig(Settings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     phases: tuple[PhaseSettings, ...] = Field((), description="Empty: one phase as long as [schedule] says")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     bfloat16: bool | None = Field(
         None,
         description="Mixed precision; None: where it is faster, on a GPU and on a CPU that has bfloat16 instructions",

@@ -22,13 +22,15 @@ class RunFolder:
         self.path = path
         self.best, self.last, self.log = path / "best.pt", path / "last.pt", path / "log.csv"
 
-    def open(self, *, resume: bool, config: str) -> dict[str, Any] | None:
+    def open(self, *, resume: bool, config: str, data: str) -> dict[str, Any] | None:
         """Make the folder and return the resume point, or None for a run that begins.
 
         Raises
         ------
         TrainingError
-            The resume point belongs to a run with other settings.
+            The resume point belongs to a run with other settings or images.
+        InputError
+            It is damaged.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not (resume and self.last.is_file()):
@@ -39,6 +41,10 @@ class RunFolder:
         if state.get("config") != config:
             raise TrainingError(
                 f"{self.last} belongs to a run with other settings; use another --out, or --restart to replace it"
+            )
+        if state.get("data") != data:
+            raise TrainingError(
+                f"{self.last} belongs to a run on other images or classes; use another --out, or --restart to replace it"
             )
         return state
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import os
@@ -83,6 +85,12 @@ class Trainer:
         self._validate_every = config.schedule.validate_every or steps_of(len(images), config.crops.batch)
         self._sampler = _sampler(config, images, self._phases)
         self.validation = list(labelled(val, config.model.channels))
+        if not any(mask.any() for _, mask in self.validation):
+            raise TrainingError(
+                f"none of {len(self.validation)} labelled validation images has a defect ({', '.join(val.ids[:3])}, ...), so "
+                "nothing could tell good weights from bad ones; move some over, or look with jetspect data check"
+            )
+        self._data = hashlib.sha256(json.dumps([train.classes, *train.ids, *val.ids]).encode()).hexdigest()
         self._mean, self._std = images.statistics()
         kwargs = {**config.model.kwargs, "in_channels": config.model.channels, "classes": len(self._classes)}
         self._kwargs = kwargs
@@ -99,7 +107,7 @@ class Trainer:
 
     def run(self, *, resume: bool = True) -> Path:
         """Train to the last step, from ``last.pt`` where there is one, and return the path of ``best.pt``."""
-        state = self._folder.open(resume=resume, config=self._config.model_dump_json())
+        state = self._folder.open(resume=resume, config=self._config.model_dump_json(), data=self._data)
         if state is not None:
             self._load(state)
         started = time.monotonic() - self._seconds
@@ -242,6 +250,7 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         return {
             "config": self._config.model_dump_json(),
+            "data": self._data,
             "step": self._step,
             "best": self._best,
             "waited": self._waited,
@@ -305,6 +314,12 @@ def _open(settings: DataSettings, path: Path | None) -> tuple[DataSet, DataSet]:
     """Open what to learn from and what to be judged on, as the training file wants to see them."""
     sides = {split: open_dataset(settings.dataset, path, split, protocol="train") for split in ("train", "val")}
     refuse_leaks(sides)
+    if sides["train"].classes != sides["val"].classes:
+        named = ", ".join(sides["train"].classes), ", ".join(sides["val"].classes)
+        raise TrainingError(
+            f"train has the classes {named[0]}, val has {named[1]}; both must name the same ones in the same order "
+            "(labelme and folders: in classes.txt)"
+        )
     train, val = (_seen_as(data, settings) for data in sides.values())
     return train, val
 

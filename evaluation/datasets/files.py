@@ -78,11 +78,33 @@ class FileDataSet:
 
 
 def read(path: Path) -> U8:
-    """Read an image of a data set; DataSetError where it cannot be."""
+    """Read an image of a data set.
+
+    Raises
+    ------
+    DataSetError
+        It cannot be read, or is turned by its EXIF orientation: tools label what they show, turned, but pixels are stored
+        as the camera saw them.
+    """
     try:
-        return read_image(path)
+        image = read_image(path)
     except ImageError as error:
         raise DataSetError(str(error)) from error
+    if path.suffix.lower() in (".jpg", ".jpeg") and _is_turned(path):
+        raise DataSetError(
+            f"{path} is turned by its EXIF orientation, so a label drawn on what a viewer shows does not fit its pixels; save "
+            "it upright (mogrify -auto-orient), and look whether the label fits"
+        )
+    return image
+
+
+def _is_turned(path: Path) -> bool:
+    data = np.fromfile(path, np.uint8)
+    if b"Exif" not in data[:65536].tobytes():
+        return False
+    small = cv2.IMREAD_REDUCED_COLOR_8
+    shown, stored = (cv2.imdecode(data, flags) for flags in (small, small | cv2.IMREAD_IGNORE_ORIENTATION))
+    return not np.array_equal(np.asarray(shown), np.asarray(stored))
 
 
 def read_binary_mask(path: Path, image: Path, size_hw: tuple[int, int]) -> U8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -36,7 +37,8 @@ def bootstrap(
     Returns
     -------
     dict
-        Name -> (low, high), NaN where fewer than half of the resamples define a measure.
+        Name -> (low, high), NaN where fewer than half of the resamples define a measure, or where there is one group alone:
+        nothing can be said about others from it.
 
     Raises
     ------
@@ -56,12 +58,15 @@ def bootstrap(
         for name, value in measure(times[member]).items():
             drawn.setdefault(name, []).append(value)
     tail = (1 - level) / 2
-    return {name: _interval(np.asarray(values), tail) for name, values in drawn.items()}
+    return {
+        name: _interval(np.asarray(values), tail) if count > 1 else (math.nan, math.nan)
+        for name, values in drawn.items()
+    }
 
 
 def _interval(values: npt.NDArray[np.float64], tail: float) -> Interval:
     defined = values[~np.isnan(values)]
     if 2 * defined.size < values.size:
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     low, high = np.quantile(defined, (tail, 1 - tail))
     return float(low), float(high)

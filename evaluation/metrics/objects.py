@@ -72,7 +72,7 @@ def match_objects(predicted: Mask, truth: Mask, *, least: float = 0.0) -> Object
             width=int(stats[i, cv2.CC_STAT_WIDTH]) / width,
             height=int(stats[i, cv2.CC_STAT_HEIGHT]) / height,
             area_px=int(stats[i, cv2.CC_STAT_AREA]),
-            found=bool(covered[i] > 0 and covered[i] >= least * stats[i, cv2.CC_STAT_AREA]),
+            found=bool(covered[i] > 0 and covered[i] >= least * stats[i, cv2.CC_STAT_AREA] - 1e-6),
         )
         for i in range(1, count)
     )

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import typer
 from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Column, Table
 
 from jetspect.cli.output import JsonOption, console, print_json, progress
@@ -32,7 +33,7 @@ def kinds(as_json: JsonOption = False) -> None:
     if as_json:
         print_json([asdict(info) for info in KINDS.values()])
         return
-    table = Table(Column("kind", no_wrap=True), "what", "labels", "split", "not for", box=SIMPLE)
+    table = Table(Column("kind", no_wrap=True), "what", "labels", "split", Column("not for", min_width=12), box=SIMPLE)
     for info in KINDS.values():
         kind = f"{info.kind}\n  :{info.option}" if info.option else info.kind
         missing = [task for task in ALL_TASKS if task not in info.tasks]
@@ -47,6 +48,7 @@ def check(
     path: Annotated[Path | None, typer.Argument(help="Folder of the data set.", show_default=False)] = None,
     dataset: Annotated[str, typer.Option(help="Kind of data set; jetspect data kinds lists them.")] = "folder",
     out: Annotated[Path | None, typer.Option(help="Contact sheet to draw: .png or .jpg.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a contact sheet that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read every image and label once: count them, name every fault, draw a contact sheet. Exit code 1: it has faults.
@@ -55,6 +57,8 @@ def check(
     """
     if out is not None and out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"{out} is no .png or .jpg; a contact sheet is one of them")
+    if out is not None and out.exists() and not force:
+        raise InputError(f"{out} is there already; choose another --out or replace it with --force")
     with progress() as bar:
         task = bar.add_task("checking", total=None)
         found = check_dataset(
@@ -103,19 +107,19 @@ def _quartiles(areas: list[int]) -> dict[str, float] | None:
 
 def _tell(found: DataCheck, out: Path | None) -> None:
     if found.splits:
-        table = Table("split", "images", "defective", "clean", "without label", title=f"data set {found.dataset}")
+        table = Table("split", "images", "defective", "clean", "without label", title=escape(f"data set {found.dataset}"))
         for split, count in found.splits.items():
-            table.add_row(split, *map(str, (count.images, count.defective, count.clean, count.unlabelled)))
+            table.add_row(escape(split), *map(str, (count.images, count.defective, count.clean, count.unlabelled)))
         console.print(table)
         classes = Table("class", "images", "defects", "area in px: least", "median", "most")
         for name, shown in found.classes.items():
             areas = _quartiles(shown.areas_px)
             values = ("", "", "") if areas is None else (f"{areas[k]:.0f}" for k in ("least", "median", "most"))
-            classes.add_row(name, str(shown.images), str(len(shown.areas_px)), *values)
+            classes.add_row(escape(name), str(shown.images), str(len(shown.areas_px)), *values)
         console.print(classes)
         console.print(f"sizes: {_sizes(found.sizes)}")
         if out is not None and found.examples:
-            console.print(f"contact sheet: {out}")
+            console.print(f"contact sheet: {out}", markup=False)
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
     for problem in found.problems[:_SHOWN]:

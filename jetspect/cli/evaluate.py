@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from jetspect.cli.inspect import as_precision
@@ -30,7 +31,7 @@ def evaluate(
     tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and evaluation.json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a report that is there.")] = False,
-    resamples: Annotated[int, typer.Option(min=1, help="Resamples of the 95 % intervals.")] = 1000,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the 95 % intervals.")] = 1000,
     boundary: Annotated[
         int | None, typer.Option(min=1, help="Width of outlines in Boundary IoU in px; 2 % of the diagonal by default.")
     ] = None,
@@ -64,7 +65,7 @@ def evaluate(
             least_covered=covered,
         )
         summary = {
-            **summarise(result, subject, resamples=resamples),
+            **summarise(result, subject, model_classes=tuple(c.name for c in output.classes), resamples=resamples),
             "graph": precision,
             "manifest_sha256": opened.manifest_sha256,
             "machine": probe().as_dict(),
@@ -75,11 +76,13 @@ def evaluate(
     if as_json:
         print_json(summary)
         return
-    console.print(_table(summary, f"{subject.model} on {dataset} {split} ({subject.engine})"))
+    console.print(_table(summary, escape(f"{subject.model} on {dataset} {split} ({subject.engine})")))
     if summary["accuracy_warning"]:
         console.print(f"accuracy: {summary['accuracy_warning']}")
+    for note in summary["notes"]:
+        console.print(f"note: {note}", markup=False)
     if out is not None:
-        console.print(f"look at {page}")
+        console.print(f"look at {page}", markup=False)
 
 
 def _table(summary: dict[str, Any], title: str) -> Table:
@@ -100,8 +103,8 @@ def _table(summary: dict[str, Any], title: str) -> Table:
             table.add_row(f"recall, {span}", f"{row['recall']:.4f}", "", f"of {row['n']} defects")
     for name, values in summary["found_by_class"].items():
         if values["n"]:
-            table.add_row(f"{name} found", f"{values['object_recall']:.4f}", "", f"of {values['n']} defects, whatever class was said")
+            table.add_row(escape(f"{name} found"), f"{values['object_recall']:.4f}", "", f"of {values['n']} defects, whatever class was said")
     for name, values in summary["per_class"].items():
         if values["iou"] is not None:
-            table.add_row(f"{name} iou", f"{values['iou']:.4f}", "", "pixels of this class")
+            table.add_row(escape(f"{name} iou"), f"{values['iou']:.4f}", "", "pixels of this class")
     return table

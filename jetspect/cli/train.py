@@ -57,5 +57,6 @@ def train(
         info = checkpoint.info
         console.print(
             f"{best}: validation iou {info['val_iou']:.3f}, iou_mean {info['val_iou_mean']:.3f} "
-            f"on {info['val_images']} images; log and curve in {out}"
+            f"on {info['val_images']} images; log and curve in {out}",
+            markup=False,
         )

@@ -77,3 +77,20 @@ def test_training_and_evaluating_refuse_what_a_set_cannot_support(folder: Path, 
     bundle = Path(__file__).resolve().parents[2] / "bundles" / "metal-demo"
     done = jetspect("evaluate", bundle, folder, "--dataset", "neu-det", "--split", "val")
     assert done.returncode == 2 and "neu-det marks defects with boxes" in done.stderr
+
+
+def test_names_with_brackets_are_printed_as_they_are(folder: Path, tmp_path: Path) -> None:
+    (folder / "classes.txt").write_text("type [b]\n[/red]\n")
+    for mask in (folder / "masks").glob("*.png"):
+        pixels = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+        assert pixels is not None
+        cv2.imwrite(str(mask), (pixels > 0).astype(np.uint8))
+    words = jetspect("data", "check", folder, "--out", tmp_path / "x[/b].png")
+    assert (
+        words.returncode == 0
+        and "type [b]" in words.stdout
+        and "[/red]" in words.stdout
+        and "x[/b].png" in words.stdout
+    )
+    again = jetspect("data", "check", folder, "--out", tmp_path / "x[/b].png")
+    assert again.returncode == 2 and "is there already" in again.stderr

@@ -94,6 +94,14 @@ def test_classes_are_matched_by_name_and_unknown_ones_count_as_any_defect() -> N
     assert evaluation.as_dict()["iou"] == 1
 
 
+def test_false_alarms_of_a_class_that_the_data_set_lacks_count_in_every_measure() -> None:
+    """Half the image is said to be something else; PartsNet's measures must not call that background."""
+    data = Drawn([(line(2, 2, 0, 1), line(0, 0, 0, 1))], classes=("a",))
+    measured = evaluate(data, said, CLASSES).as_dict()
+    assert measured["iou"] == 1 / 3
+    assert measured["pixel_accuracy"] == 2 / 4 and measured["mean_iu"] == (1 / 3 + 1 / 3) / 2
+
+
 def test_each_true_class_is_looked_for_whatever_class_was_said() -> None:
     data = Drawn(
         [

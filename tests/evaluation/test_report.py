@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +17,15 @@ import pytest
 from jetspect.errors import InputError
 from jetspect.evaluation.datasets.base import Sample
 from jetspect.evaluation.evaluate import Evaluation, evaluate
-from jetspect.evaluation.report import TEXTS, Subject, accuracy_warning, summarise, write_report
+from jetspect.evaluation.report import (
+    TEXTS,
+    Subject,
+    accuracy_warning,
+    notes,
+    refuse_to_overwrite,
+    summarise,
+    write_report,
+)
 from jetspect.evaluation.worst import SAID, TRUE, draw_pair, draw_worst
 from jetspect.runtime.results import Prediction
 
@@ -80,7 +89,7 @@ class Page(HTMLParser):
 def test_the_page_holds_the_numbers_and_twelve_pictures_and_needs_nothing_else(
     spots: Evaluation, tmp_path: Path
 ) -> None:
-    summary = summarise(spots, SUBJECT, resamples=50)
+    summary = summarise(spots, SUBJECT, model_classes=spots.classes, resamples=50)
     page = write_report(tmp_path / "out", spots, summary, draw_worst(spots.worst(), Spots(), predict))
     text = page.read_text()
     parsed = Page(text)
@@ -98,7 +107,7 @@ def test_the_page_holds_the_numbers_and_twelve_pictures_and_needs_nothing_else(
 
 
 def test_the_data_beside_it_is_the_summary(spots: Evaluation, tmp_path: Path) -> None:
-    summary = summarise(spots, SUBJECT, resamples=20)
+    summary = summarise(spots, SUBJECT, model_classes=spots.classes, resamples=20)
     write_report(tmp_path, spots, summary, [])
     assert json.loads((tmp_path / "evaluation.json").read_text()) == json.loads(json.dumps(summary))
     assert set(TEXTS) | {"n", "n_defective", "n_objects", "image_fp", "image_fn"} <= set(summary)
@@ -115,7 +124,7 @@ def test_the_worst_come_first_and_what_is_right_never(spots: Evaluation) -> None
 
 
 def test_a_report_is_not_replaced_unless_asked(spots: Evaluation, tmp_path: Path) -> None:
-    summary = summarise(spots, SUBJECT, resamples=2)
+    summary = summarise(spots, SUBJECT, model_classes=spots.classes, resamples=2)
     write_report(tmp_path, spots, summary, [])
     with pytest.raises(InputError, match="holds a report already; choose another --out or replace it with --force"):
         write_report(tmp_path, spots, summary, [])
@@ -131,7 +140,9 @@ def test_clean_images_alone_still_make_a_page(tmp_path: Path) -> None:
             return Sample(str(index), np.zeros((30, 30), np.uint8), np.zeros((30, 30), np.uint8), str(index))
 
     evaluation = evaluate(Clean(3), predict, ("spot",))
-    text = write_report(tmp_path, evaluation, summarise(evaluation, SUBJECT, resamples=5), []).read_text()
+    text = write_report(
+        tmp_path, evaluation, summarise(evaluation, SUBJECT, model_classes=evaluation.classes, resamples=5), []
+    ).read_text()
     assert "<svg" not in text and "No image has a wrong pixel." in text
 
 
@@ -160,3 +171,27 @@ def test_a_picture_shows_both_outlines_around_the_defects() -> None:
     truth[5, 5] = said[2990, 3990] = 1
     small = draw_pair(image, truth, said)
     assert np.count_nonzero(np.abs(small[:20, :20].astype(int) - TRUE).max(axis=2) < 60) > 0
+
+
+def test_what_the_numbers_cannot_say_is_said(spots: Evaluation) -> None:
+    assert any("the model knows pit, the data set" in note for note in notes(spots, ("pit",)))
+    assert not any("the model knows" in note for note in notes(spots, spots.classes))
+    clean = replace(spots, images=tuple(i for i in spots.images if not i.defective)[:1])
+    assert any("no image has a labelled defect" in note for note in notes(clean, spots.classes))
+    assert any("come from 1 part: too few" in note for note in notes(clean, spots.classes))
+    worn = replace(spots, images=tuple(i for i in spots.images if i.defective))
+    assert any("no image is clean" in note for note in notes(worn, spots.classes))
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/report cannot be made: Not a directory; choose another --out"):
+        refuse_to_overwrite(tmp_path / "file" / "report", force=False)
+
+
+@pytest.mark.parametrize("shape", [(40, 20000), (20000, 40)])
+def test_a_picture_of_a_line_camera_s_strip_stays_a_picture(shape: tuple[int, int]) -> None:
+    truth = np.zeros(shape, np.uint8)
+    truth[::39, ::39] = 1
+    picture = draw_pair(np.full(shape, 90, np.uint8), truth, truth)
+    assert max(picture.shape[:2]) <= 1520 and np.ptp(picture) > 100  # outlines are drawn

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from jetspect.errors import ConfigError
-from jetspect.models.registry import build_model
+from jetspect.evaluation.datasets import KINDS
+from jetspect.models.registry import MODELS, build_model
 from jetspect.runtime.settings import load_settings
 from jetspect.training.config import TrainConfig
 
@@ -18,6 +19,27 @@ def test_shipped_files_are_valid_and_make_small_models(name: str) -> None:
     config = load_settings(CONFIGS / name, TrainConfig)
     model = build_model(config.model.name, config.model.kwargs)
     assert sum(p.numel() * p.element_size() for p in model.parameters()) <= MAX_BYTES
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_file_is_valid_and_names_a_model_and_a_data_set_that_exist(path: Path) -> None:
+    config = load_settings(path, TrainConfig)
+    assert config.model.name in MODELS and config.data.dataset in KINDS
+    assert f"jetspect train training/configs/{path.name}" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[loss]\nbce = 0\ndice = 0\n", "at least one of bce, dice"),
+        ("seed = 99999999999999999999\n", "seed:"),
+    ],
+)
+def test_what_would_fail_in_the_middle_is_refused_at_the_start(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(f'{text}[data]\ndataset = "folder"\n')
+    with pytest.raises(ConfigError, match=message):
+        load_settings(path, TrainConfig)
 
 
 def test_every_fault_is_listed_with_its_key(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from jetspect.errors import InputError, TrainingError
+from jetspect.errors import DataSetError, InputError, TrainingError
 from jetspect.models.checkpoint import Checkpoint
 from jetspect.runtime.settings import parse_settings
 from jetspect.training.config import TrainConfig
@@ -141,6 +142,34 @@ def test_a_resume_point_of_other_settings_is_refused_unless_restarted(data: Path
         Trainer(config(data, 3), tmp_path).run()
     Trainer(config(data, 3), tmp_path).run(resume=False)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 3
+
+
+def test_a_resume_point_of_other_images_or_a_damaged_one_is_refused(data: Path, tmp_path: Path) -> None:
+    Trainer(config(data, 2), tmp_path / "run").run()
+    shutil.copytree(data, tmp_path / "more")
+    for kind in ("images", "masks"):
+        shutil.copy(tmp_path / f"more/val/{kind}/0.png", tmp_path / f"more/val/{kind}/9.png")
+    with pytest.raises(TrainingError, match=r"last\.pt belongs to a run on other images or classes"):
+        Trainer(config(data, 2), tmp_path / "run", data=tmp_path / "more").run()
+    (tmp_path / "run/last.pt").write_bytes(b"")
+    with pytest.raises(InputError, match=r"last\.pt is damaged or not a checkpoint"):
+        Trainer(config(data, 2), tmp_path / "run").run()
+
+
+def test_validation_images_without_a_defect_are_refused_before_the_run(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "clean")
+    for mask in (tmp_path / "clean/val/masks").glob("*.png"):
+        cv2.imwrite(str(mask), np.zeros((96, 128), np.uint8))
+    with pytest.raises(TrainingError, match=r"none of 4 labelled validation images has a defect \(val/images/0\.png"):
+        Trainer(config(tmp_path / "clean"), tmp_path / "run")
+
+
+def test_a_picture_on_both_sides_is_refused_before_the_run(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "leaky")
+    shutil.copy(tmp_path / "leaky/train/images/5.png", tmp_path / "leaky/val/images/2.png")
+    with pytest.raises(DataSetError, match=r"val/images/2\.png in val is a copy of .*train/images/5\.png in train"):
+        Trainer(config(tmp_path / "leaky"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> None:

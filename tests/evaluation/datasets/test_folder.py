@@ -142,3 +142,20 @@ def test_opening_says_what_is_wrong_with_kind_or_path(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataSetError, match=message):
             open_dataset(kind, path, "all")
+
+
+def test_an_image_that_exif_turns_is_refused(tmp_path: Path) -> None:
+    """Orientation 3: half a turn, as a camera held upside down writes it."""
+    add(tmp_path / "images/a.jpg", tmp_path / "masks/a.png")
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 40, 3), np.uint8)
+    _, jpeg = cv2.imencode(".jpg", pixels)
+    for orientation in (1, 3):
+        exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation]) + b"\0\0\0\0\0\0\0"
+        head = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+        (tmp_path / "images/a.jpg").write_bytes(jpeg[:2].tobytes() + head + jpeg[2:].tobytes())
+        data = MaskFolder(tmp_path, "all")
+        if orientation == 1:
+            assert data[0].mask is not None
+        else:
+            with pytest.raises(DataSetError, match=r"a\.jpg is turned by its EXIF orientation"):
+                data[0]

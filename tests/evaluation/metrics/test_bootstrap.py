@@ -44,3 +44,8 @@ def test_the_seed_decides_and_undefined_measures_have_no_interval() -> None:
     assert all(math.isnan(v) for v in bootstrap(measure, groups)["rare"])
     with pytest.raises(InputError, match="intervals need images"):
         bootstrap(measure, [])
+
+
+def test_one_group_alone_says_nothing_about_others() -> None:
+    found = bootstrap(lambda w: {"mean": float(w.mean())}, ["a", "a", "a"], resamples=100)
+    assert all(math.isnan(end) for end in found["mean"])
