@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_refused_by_name_and_leaves_nothing(
         ({"state_dict": {k: v * float("nan") for k, v in checkpoint.state_dict.items()}}, InputError, "holds NaN"),
         ({"model": "bright_model:gone"}, InputError, "module bright_model has no gone"),
         ({"model": "builtins:int"}, InputError, r"makes a int, a torch\.nn\.Module is needed"),
-        ({"classes": ("Big Defect",)}, InputError, "class 'Big Defect' cannot go into a bundle: name: "),
+        ({"classes": ("Big\tDefect",)}, InputError, r"class 'Big\\tDefect' cannot go into a bundle: name: "),
         (
             {"classes": ("a", "b"), "thresholds": (0.5, 0.5), "thresholds_low": (), "min_area_px": (1, 1)},
             ExportError,
