@@ -49,16 +49,19 @@ class _Found:
         tp, said = int(self.hits[kept].sum()), int(self.area[kept].sum())
         return Confusion(tp, said - tp, self.truth - tp, self.pixels - self.truth - said + tp)
 
-    def found(self, high: int, area: int) -> int:
-        """Count the true defects that are touched, as :func:`~jetspect.evaluation.metrics.match_objects` does."""
-        return int(self.touches[self.kept(high, area)].any(axis=0).sum())
+    def objects(self, high: int, area: int) -> Confusion:
+        """Count whole defects as :func:`~jetspect.evaluation.metrics.match_objects` does: found, wrongly said, missed."""
+        touches = self.touches[self.kept(high, area)]
+        found, right = int(touches.any(axis=0).sum()), int(touches.any(axis=1).sum())
+        return Confusion(found, len(touches) - right, touches.shape[1] - found, 0)
 
 
 def fit_outlines(scores: list[U8], truths: list[npt.NDArray[np.bool_]], name: str, best: float) -> ClassSpec:
     """Return the thresholds and smallest area with the largest sum of three measures.
 
-    They are pooled IoU, mean IoU over images, and the share of true defects that are found: a sharper outline must not be
-    bought with a missed defect, however small. Components are found as the runtime finds them.
+    They are pooled IoU, mean IoU over images, and F2 of whole defects (found, wrongly said, missed; a miss counts more than
+    a false alarm): a sharper outline must not be bought with a missed defect, however small, nor finding all of them with
+    nothing but false alarms. Components are found as the runtime finds them.
 
     Parameters
     ----------
@@ -97,7 +100,6 @@ def _components(scores: U8, truth: npt.NDArray[np.bool_], low: int) -> _Found:
 
 def _quality(images: list[_Found], high: int, area: int) -> float:
     counts = [image.counts(high, area) for image in images]
-    defects = sum(image.touches.shape[1] for image in images)
-    recall = sum(image.found(high, area) for image in images) / defects if defects else 0.0
-    parts = sum(counts, Confusion()).iou, mean_defined(c.iou for c in counts), recall
+    objects = sum((image.objects(high, area) for image in images), Confusion())
+    parts = sum(counts, Confusion()).iou, mean_defined(c.iou for c in counts), objects.fbeta(2)
     return sum(0.0 if np.isnan(part) else part for part in parts)

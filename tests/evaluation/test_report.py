@@ -194,4 +194,4 @@ def test_a_picture_of_a_line_camera_s_strip_stays_a_picture(shape: tuple[int, in
     truth = np.zeros(shape, np.uint8)
     truth[::39, ::39] = 1
     picture = draw_pair(np.full(shape, 90, np.uint8), truth, truth)
-    assert 1 <= min(picture.shape[:2]) and max(picture.shape[:2]) <= 1520
+    assert min(picture.shape[:2]) >= 1 and max(picture.shape[:2]) <= 1520

@@ -36,9 +36,10 @@ def test_the_counts_are_those_of_the_runtime_s_masks(seed: int) -> None:
                 spec = ClassSpec(name="a", threshold=high / 255, threshold_low=low / 255, min_area_px=area)
                 assert found.counts(high, area) == painted(scores, truth, spec)
                 said = paint(find_components(scores[None], OutputContract(classes=(spec,))), truth.shape) > 0
-                objects = match_objects(said, truth).objects
-                assert found.touches.shape[1] == len(objects) >= 3
-                assert found.found(high, area) == sum(o.found for o in objects)
+                match = match_objects(said, truth)
+                hit, all_of_them = sum(o.found for o in match.objects), len(match.objects)
+                assert found.objects(high, area) == Confusion(hit, match.said - match.right, all_of_them - hit, 0)
+                assert all_of_them >= 3
 
 
 def test_what_was_chosen_is_no_worse_than_the_single_threshold() -> None:
@@ -64,6 +65,19 @@ def test_a_small_defect_is_not_given_up_for_a_slightly_better_outline() -> None:
         scores[5, 20 * n : 20 * n + 6] = 200
     chosen = fit_outlines([scores], [truth], "a", 0.5)
     assert 6 < chosen.min_area_px <= 20
+
+
+def test_finding_everything_is_no_virtue_where_all_the_rest_is_said_too() -> None:
+    """One of two defects scores no higher than 40 specks: it is given up rather than said with them."""
+    truth, scores = np.zeros((200, 200), np.bool_), np.zeros((200, 200), np.uint8)
+    truth[10:30, 10:30], truth[100:104, 100:104] = True, True
+    scores[truth] = 60
+    scores[10:30, 10:30] = 220
+    for n in range(40):
+        y, x = 120 + 8 * (n // 20), 5 + 9 * (n % 20)
+        scores[y : y + 4, x : x + 4] = 60
+    chosen = fit_outlines([scores], [truth], "a", 60 / 255)
+    assert [c.area_px for c in find_components(scores[None], OutputContract(classes=(chosen,)))] == [400]
 
 
 def test_without_anything_to_find_the_threshold_stays() -> None:
