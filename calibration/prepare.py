@@ -42,9 +42,8 @@ from jetspect.runtime.tiling import Cut, Tile
 U8 = npt.NDArray[np.uint8]
 GOLDEN, PARITY, PARITY_FRAMES = 4, 16, 8
 GOLDEN_PX = 384
-TEXTURE_PX = (
-    1280  # a d-fine whose stem has stride 2 needs a halo of 384 px, and a texture of more than three times that
-)
+# A d-fine whose stem has stride 2 needs a halo of 384 px, and a texture of more than three times that to see it.
+TEXTURE_PX = 1280
 REPORTED = ("iou", "iou_mean", "precision", "recall", "object_recall", "image_recall", "image_fpr", "n")
 DECIDED = ("image_ap", "image_fp", "image_fn")
 
