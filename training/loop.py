@@ -18,23 +18,20 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from jetspect.errors import InputError, TrainingError
-from jetspect.evaluation.datasets import DataSet, open_dataset
-from jetspect.evaluation.datasets.leaks import refuse_leaks
-from jetspect.evaluation.datasets.one_class import OneClass
-from jetspect.evaluation.foreground import PartMasks
 from jetspect.models.answer import as_answer
 from jetspect.models.checkpoint import Checkpoint
 from jetspect.models.encoders import load_encoder
 from jetspect.models.registry import build_model
-from jetspect.training.config import DataSettings, ScheduleSettings, TrainConfig
+from jetspect.training.config import TrainConfig
 from jetspect.training.ema import AveragedModel
 from jetspect.training.folder import Row, RunFolder
-from jetspect.training.images import LabelledImages, load_images
+from jetspect.training.images import load_images
 from jetspect.training.objective import Target, objective
 from jetspect.training.precision import bfloat16_pays
-from jetspect.training.sampling import Batch, CropSampler, Sampler, WholeSampler
-from jetspect.training.schedule import Phase, let_learn, plan_phases, steps_of
+from jetspect.training.sampling import Batch, make_sampler
+from jetspect.training.schedule import Phase, let_learn, make_optimiser, plan_phases, steps_of
 from jetspect.training.scorer import Scorer
+from jetspect.training.sides import need_defects, open_sides
 from jetspect.training.validation import Judgement, judge, labelled
 
 log = logging.getLogger(__name__)
@@ -67,7 +64,7 @@ class Trainer:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._mixed = bfloat16_pays(self._device.type) if config.bfloat16 is None else config.bfloat16
         path = data or config.data.path
-        train, val = _open(config.data, path)
+        train, val = open_sides(config.data, path)
         self._classes = train.classes
         self._counts = len(train), len(val)
         loading = iter(range(1, len(train) + 1))
@@ -83,13 +80,9 @@ class Trainer:
         )
         self._phases = plan_phases(config, len(images))
         self._validate_every = config.schedule.validate_every or steps_of(len(images), config.crops.batch)
-        self._sampler = _sampler(config, images, self._phases)
+        self._sampler = make_sampler(config, images, self._phases[-1].end)
         self.validation = list(labelled(val, config.model.channels))
-        if not any(mask.any() for _, mask in self.validation):
-            raise TrainingError(
-                f"none of {len(self.validation)} labelled validation images has a defect ({', '.join(val.ids[:3])}, ...), so "
-                "nothing could tell good weights from bad ones; move some over, or look with jetspect data check"
-            )
+        need_defects(self.validation, val)
         self._data = hashlib.sha256(json.dumps([train.classes, *train.ids, *val.ids]).encode()).hexdigest()
         self._mean, self._std = images.statistics()
         kwargs = {**config.model.kwargs, "in_channels": config.model.channels, "classes": len(self._classes)}
@@ -100,7 +93,7 @@ class Trainer:
         )
         self._model = model.to(self._device).to(memory_format=torch.channels_last)
         self._average = AveragedModel(self._model, config.schedule.ema)
-        self._optimiser = _optimiser(self._model, config.schedule)
+        self._optimiser = make_optimiser(self._model, config.schedule)
         self._step, self._best, self._waited, self._seconds = 0, -1.0, 0, 0.0
         self._losses: list[float] = []
         self._try_one_batch()
@@ -308,43 +301,3 @@ class Trainer:
                 f"supervision.level weak gives no masks, and model {config.model.name} learns from masks alone; "
                 "use full or mixed, or a model that judges whole images (segdec)"
             )
-
-
-def _open(settings: DataSettings, path: Path | None) -> tuple[DataSet, DataSet]:
-    """Open what to learn from and what to be judged on, as the training file wants to see them."""
-    sides = {split: open_dataset(settings.dataset, path, split, protocol="train") for split in ("train", "val")}
-    refuse_leaks(sides)
-    if sides["train"].classes != sides["val"].classes:
-        named = ", ".join(sides["train"].classes), ", ".join(sides["val"].classes)
-        raise TrainingError(
-            f"train has the classes {named[0]}, val has {named[1]}; both must name the same ones in the same order "
-            "(labelme and folders: in classes.txt)"
-        )
-    train, val = (_seen_as(data, settings) for data in sides.values())
-    return train, val
-
-
-def _seen_as(data: DataSet, settings: DataSettings) -> DataSet:
-    if settings.one_class is not None:
-        data = OneClass(data, settings.one_class)
-    return data if settings.part_scale is None else PartMasks(data, settings.part_scale)
-
-
-def _sampler(config: TrainConfig, images: LabelledImages, phases: tuple[Phase, ...]) -> Sampler:
-    steps = phases[-1].end
-    focal = config.focal if any(phase.loss.focal for phase in phases) else None
-    if not config.crops.whole:
-        return CropSampler(
-            images, config.crops, config.augment, steps=steps, seed=config.seed, transfer=config.transfer, focal=focal
-        )
-    if config.transfer is not None:
-        raise TrainingError("transfer blends defects into crops; remove [transfer], or set crops.whole = false")
-    return WholeSampler(images, config.crops, config.augment, steps=steps, seed=config.seed, focal=focal)
-
-
-def _optimiser(model: nn.Module, schedule: ScheduleSettings) -> torch.optim.Optimizer:
-    rate, decay = schedule.learning_rate, schedule.weight_decay
-    if schedule.optimiser == "sgd":
-        return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=decay)
-    kind = torch.optim.AdamW if schedule.optimiser == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), rate, weight_decay=decay)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from jetspect.errors import TrainingError
 from jetspect.runtime.whole import resize
 from jetspect.training.augment import change_look, warp_crop
-from jetspect.training.config import AugmentSettings, CropSettings
+from jetspect.training.config import AugmentSettings, CropSettings, TrainConfig
 from jetspect.training.focal import FocalSettings, pixel_weights
 from jetspect.training.images import IGNORED, LabelledImages
 from jetspect.training.transfer import TransferSettings, cut_defects, transfer_defects
@@ -222,3 +223,16 @@ def _spots(mask: U8) -> npt.NDArray[np.int32]:
     real = _labels(mask) > 0
     thin = np.argwhere(real[::_STRIDE, ::_STRIDE]).astype(np.int32) * _STRIDE
     return thin if len(thin) else np.argwhere(real)[:1].astype(np.int32)
+
+
+def make_sampler(config: TrainConfig, images: LabelledImages, steps: int) -> Sampler:
+    """Return the sampler that a training file asks for. Raises TrainingError where its sections do not fit together."""
+    losses = [phase.loss or config.loss for phase in config.phases] or [config.loss]
+    focal = config.focal if any(loss.focal for loss in losses) else None
+    if not config.crops.whole:
+        return CropSampler(
+            images, config.crops, config.augment, steps=steps, seed=config.seed, transfer=config.transfer, focal=focal
+        )
+    if config.transfer is not None:
+        raise TrainingError("transfer blends defects into crops; remove [transfer], or set crops.whole = false")
+    return WholeSampler(images, config.crops, config.augment, steps=steps, seed=config.seed, focal=focal)

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from jetspect.errors import TrainingError
-from jetspect.training.config import LossSettings, PhaseSettings, TrainConfig
+from jetspect.training.config import LossSettings, PhaseSettings, ScheduleSettings, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,12 @@ def let_learn(model: nn.Module, parts: Iterable[str]) -> None:
         if name not in chosen:
             part.eval()
             part.requires_grad_(False)
+
+
+def make_optimiser(model: nn.Module, schedule: ScheduleSettings) -> torch.optim.Optimizer:
+    """Return the optimiser that a training file asks for."""
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    if schedule.optimiser == "sgd":
+        return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=decay)
+    kind = torch.optim.AdamW if schedule.optimiser == "adamw" else torch.optim.Adam
+    return kind(model.parameters(), rate, weight_decay=decay)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from jetspect.errors import DataSetError
 from jetspect.evaluation.datasets.files import DAMAGED, VALIDATION_SHARE, Entry, FileDataSet
 from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
-from jetspect.evaluation.datasets.labelme import draw_shape, read_shapes
+from jetspect.evaluation.datasets.labelme import draw_shape, shapes_for
 from jetspect.evaluation.datasets.splits import check_split, connected_groups, validation_groups
 
 _STEM = re.compile(r"_crop(_\d+)?(\.jpg)?$")
@@ -76,13 +76,8 @@ class BSData(FileDataSet):
             )
 
     def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        stated, shapes = read_shapes(entry.label)
-        if stated != size_hw:
-            raise DataSetError(
-                f"label {entry.label} is for {stated[1]} x {stated[0]} px, the image is {size_hw[1]} x {size_hw[0]}"
-            )
         mask = np.zeros(size_hw, np.uint8)
-        for _, kind, points in shapes:
+        for _, kind, points in shapes_for(entry.label, size_hw):
             draw_shape(mask, kind, points, 1, f"label {entry.label}")
         return mask
 

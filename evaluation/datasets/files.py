@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Entry:
     label: Any = None
 
 
-class FileDataSet:
+class FileDataSet(ABC):
     """A data set of image files; a reader says where they are and makes their masks.
 
     Attributes
@@ -72,9 +73,9 @@ class FileDataSet:
         mask = self.read_mask(entry, (image.shape[0], image.shape[1]))
         return Sample(entry.sample_id, image, mask, entry.group, entry.path)
 
+    @abstractmethod
     def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> U8 | None:
         """Return the mask of an image, uint8 H x W, or None where it has no label."""
-        raise NotImplementedError
 
 
 def read(path: Path) -> U8:

@@ -68,11 +68,7 @@ class LabelMe(FileDataSet):
             raise DataSetError(f"{path} holds no labelled image for split {split}")
 
     def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> U8:
-        stated, shapes = read_shapes(entry.label)
-        if stated != size_hw:
-            raise DataSetError(
-                f"label {entry.label} is for {stated[1]} x {stated[0]} px, the image is {size_hw[1]} x {size_hw[0]}"
-            )
+        shapes = shapes_for(entry.label, size_hw)
         mask = np.zeros(size_hw, np.uint8)
         for name, kind, points in shapes:
             if name not in self.classes:
@@ -97,6 +93,16 @@ def read_shapes(path: Path) -> tuple[tuple[int, int], list[Shape]]:
         raise DataSetError(f"label {path} cannot be read: {error.strerror}; copy it again") from error
     except DAMAGED as error:
         raise DataSetError(f"label {path} is not a labelme file ({error}); copy it again") from error
+
+
+def shapes_for(path: Path, size_hw: tuple[int, int]) -> list[Shape]:
+    """Return the shapes of a label that is for an image of this size; DataSetError where it is for another."""
+    stated, shapes = read_shapes(path)
+    if stated != size_hw:
+        raise DataSetError(
+            f"label {path} is for {stated[1]} x {stated[0]} px, the image is {size_hw[1]} x {size_hw[0]}; label it again"
+        )
+    return shapes
 
 
 def draw_shape(mask: U8, kind: str, points: list[list[float]], value: int, where: str) -> None:
