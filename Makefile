@@ -18,8 +18,9 @@ lint: $(VENV)/.stamp-test
 types: $(VENV)/.stamp-test
 	$(BIN)/mypy
 
+# Two at a time, one thread each: most of the time goes into tracing models, which has no use for a second core.
 pytest: $(VENV)/.stamp-test system-test
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 format: $(VENV)/.stamp-test
 	$(BIN)/ruff check --fix .
