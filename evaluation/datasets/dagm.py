@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import DataSetError
-from jetspect.evaluation.datasets.files import Entry, FileDataSet, files_matching, own_split, read_binary_mask, refuse
+from jetspect.evaluation.datasets.files import Entry, FileDataSet, files_matching, own_split, read_stated_mask, refuse
 from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
 from jetspect.evaluation.datasets.splits import check_split
 
@@ -62,12 +62,7 @@ class DAGM(FileDataSet):
 
     def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
         label, value = entry.label
-        if label is None:
-            return np.zeros(size_hw, np.uint8)
-        mask = read_binary_mask(label, entry.path, size_hw)
-        if not mask.any():
-            raise DataSetError(f"{label} is empty, though its image {entry.path} is listed as defective; copy it again")
-        return np.asarray(mask * np.uint8(value), np.uint8)
+        return read_stated_mask(label, entry.path, size_hw, value)
 
 
 def _textures(path: Path, option: str) -> list[int]:

@@ -127,6 +127,22 @@ def read_binary_mask(path: Path, image: Path, size_hw: tuple[int, int]) -> U8:
     return (mask > GREY_EDGE).astype(np.uint8)
 
 
+def read_stated_mask(path: Path | None, image: Path, size_hw: tuple[int, int], value: int) -> U8:
+    """Read the mask of an image whose class is known from where it lies; None: it is clean.
+
+    Raises
+    ------
+    DataSetError
+        As :func:`read_binary_mask`, or the mask marks nothing.
+    """
+    if path is None:
+        return np.zeros(size_hw, np.uint8)
+    mask = read_binary_mask(path, image, size_hw)
+    if not mask.any():
+        raise DataSetError(f"{path} is empty, though its image {image} is listed as defective; copy it again")
+    return np.asarray(mask * np.uint8(value), np.uint8)
+
+
 def read_numbered_mask(path: Path, image: Path, size_hw: tuple[int, int], classes: Sequence[str]) -> U8:
     """Read a mask whose values are class numbers, 0 the background.
 

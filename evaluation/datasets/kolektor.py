@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from jetspect.errors import DataSetError
 from jetspect.evaluation.datasets.files import (
-    VALIDATION_SHARE,
     Entry,
     FileDataSet,
     files_matching,
@@ -24,7 +23,7 @@ from jetspect.evaluation.datasets.files import (
     refuse,
 )
 from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
-from jetspect.evaluation.datasets.splits import check_split, validation_groups
+from jetspect.evaluation.datasets.splits import check_split
 
 FOLDS = 3
 _AGAIN = "copy the data set again"
@@ -123,10 +122,7 @@ class KolektorSDD2(_Labelled):
             labels = {i: i.with_name(f"{i.stem}_GT.png") for i in images}
             refuse([f"{i} has no label {labels[i].name}" for i in images if not labels[i].is_file()], _AGAIN)
             own = [Entry(f"{folder}/{i.name}", i, f"{folder}/{i.stem}", labels[i]) for i in images]
-            if folder == "train" and split != "all":
-                held_out = validation_groups({e.group: 1 for e in own}, VALIDATION_SHARE)
-                own = [e for e in own if (e.group in held_out) == (split == "val")]
-            entries += own
+            entries += own_split(own, split) if folder == "train" else own
         if not entries:
             raise DataSetError(f"{path} holds no *.png for split {split}; {_AGAIN}")
         super().__init__(entries)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import DataSetError
-from jetspect.evaluation.datasets.files import Entry, FileDataSet, files_matching, own_split, read_binary_mask, refuse
+from jetspect.evaluation.datasets.files import Entry, FileDataSet, files_matching, own_split, read_stated_mask, refuse
 from jetspect.evaluation.datasets.info import ALL_TASKS, DataSetInfo
 from jetspect.evaluation.datasets.splits import check_split
 
@@ -69,12 +69,7 @@ class MVTecAD(FileDataSet):
 
     def read_mask(self, entry: Entry, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
         file, value = entry.label
-        if file is None:
-            return np.zeros(size_hw, np.uint8)
-        mask = read_binary_mask(file, entry.path, size_hw)
-        if not mask.any():
-            raise DataSetError(f"{file} is empty, though its image {entry.path} shows a defect; copy it again")
-        return np.asarray(mask * np.uint8(value), np.uint8)
+        return read_stated_mask(file, entry.path, size_hw, value)
 
 
 def _entry(root: Path, image: Path, label: tuple[Path | None, int]) -> Entry:
