@@ -42,12 +42,13 @@ class LossSettings(Settings):
     focal: float = Field(0.0, ge=0, description="Focal loss with more weight on hard regions, see [focal]")
     mse: float = Field(0.0, ge=0, description="Squared error of the probability")
     coarse_mse: float = Field(0.0, ge=0, description="The same for the answer before refining (PartsNet)")
+    coarse_dice: float = Field(0.0, ge=0, description="Dice of the answer before refining, over what dice_over says")
     decision: float = Field(0.0, ge=0, description="Binary cross-entropy of the decision per image")
     weights: float = Field(0.0, ge=0, description="Sum of squares of all convolution weights (regularisation)")
 
     @model_validator(mode="after")
     def _something(self) -> LossSettings:
-        terms = ("bce", "dice", "focal", "mse", "coarse_mse", "decision")
+        terms = ("bce", "dice", "focal", "mse", "coarse_mse", "coarse_dice", "decision")
         if not any(getattr(self, term) for term in terms):
             raise ValueError(f"at least one of {', '.join(terms)} must be above 0, else nothing is learned")
         return self

@@ -55,17 +55,21 @@ def objective(answer: Answer, truth: Target, weights: LossSettings, model: nn.Mo
     total = logits.new_zeros(())
     if weights.bce:
         total = total + weights.bce * bce_loss(logits, target, counted)
+    per_image = weights.dice_over == "image"
     if weights.dice:
-        per_image = weights.dice_over == "image"
         total = total + weights.dice * dice_loss(logits, target, counted, per_image=per_image)
     if weights.mse:
         total = total + weights.mse * mse_loss(logits, target, counted)
     if weights.focal:
         each = counted * _resized(truth.weights[:, None], counted)
         total = total + weights.focal * focal_loss(logits, target, gamma=gamma, weights=each)
-    if weights.coarse_mse:
-        coarse = _part(answer.coarse, "coarse_mse", "the answer before refining").float()
-        total = total + weights.coarse_mse * mse_loss(coarse, target, counted)
+    if weights.coarse_mse or weights.coarse_dice:
+        term = "coarse_mse" if weights.coarse_mse else "coarse_dice"
+        coarse = _part(answer.coarse, term, "the answer before refining").float()
+        if weights.coarse_mse:
+            total = total + weights.coarse_mse * mse_loss(coarse, target, counted)
+        if weights.coarse_dice:
+            total = total + weights.coarse_dice * dice_loss(coarse, target, counted, per_image=per_image)
     if weights.decision:
         decision = _part(answer.decision, "decision", "a decision per image").float()
         total = total + weights.decision * functional.binary_cross_entropy_with_logits(

@@ -79,9 +79,10 @@ def test_decision_and_coarse_answers_have_their_own_terms() -> None:
     assert value(answer, [[0]], decision=1, defective=False) == pytest.approx(math.log(1 + math.exp(2)))
     assert value(answer, [[1]], seen=False, bce=1, decision=1) == pytest.approx(math.log(1 + math.exp(-2)))
     assert value(answer, [[0]], coarse_mse=1) == pytest.approx(1.0)
+    assert value(answer, [[0]], coarse_dice=1) == pytest.approx(0.5)  # 1 - 1 / (1 + 1)
 
 
-@pytest.mark.parametrize("term", ["decision", "coarse_mse"])
+@pytest.mark.parametrize("term", ["decision", "coarse_mse", "coarse_dice"])
 def test_a_term_the_model_cannot_answer_is_refused(term: str) -> None:
     with pytest.raises(TrainingError, match=f"loss.{term} needs a model that answers"):
         value(FLAT, [[1, 0], [0, 0]], **{term: 1.0})
