@@ -29,7 +29,7 @@ class TileGraph(nn.Module):
     """A model between uint8 tiles N x T x T x C and scores N x K x T x T.
 
     Scores are ``clip(255 p + 0.5)`` cast to uint8, so truncation rounds the same everywhere; with ``as_float`` they are
-    the probabilities p themselves, for parity and calibration. With ``half`` the model runs in FP16 between FP32 ends.
+    the probabilities p themselves, for parity and calibration.
     """
 
     def __init__(
@@ -39,23 +39,21 @@ class TileGraph(nn.Module):
         std: tuple[float, ...],
         *,
         activation: Activation = "sigmoid",
-        half: bool = False,
         as_float: bool = False,
     ) -> None:
         super().__init__()
-        self.model = model.half() if half else model
+        self.model = model
         # (x - mean) / std as one multiplication and one addition.
         scale = 1 / torch.tensor(std, dtype=torch.float32)
         self.register_buffer("scale", scale.view(1, -1, 1, 1))
         self.register_buffer("shift", (-torch.tensor(mean, dtype=torch.float32) * scale).view(1, -1, 1, 1))
-        self._activation, self._half, self._as_float = activation, half, as_float
+        self._activation, self._as_float = activation, as_float
 
     def forward(self, tiles_u8: Tensor) -> Tensor:
         return self._answer(self._activate(self.model(self._normalised(tiles_u8)).float()))
 
     def _normalised(self, tiles_u8: Tensor) -> Tensor:
-        x = tiles_u8.permute(0, 3, 1, 2).float() * self.get_buffer("scale") + self.get_buffer("shift")
-        return x.half() if self._half else x
+        return tiles_u8.permute(0, 3, 1, 2).float() * self.get_buffer("scale") + self.get_buffer("shift")
 
     def _activate(self, logits: Tensor) -> Tensor:
         return logits.sigmoid() if self._activation == "sigmoid" else logits.softmax(dim=1)

@@ -23,6 +23,7 @@ from jetspect.export.parity import (
     require_parity,
 )
 from jetspect.export.proof import Proof, ProvenGraph
+from jetspect.export.typed import to_half
 from jetspect.export.whole import torch_answers
 from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from jetspect.runtime.manifest import GoldenTolerance, Precision, TilingContract
@@ -43,10 +44,12 @@ def prove_tiles(job: ExportJob, report: Callable[[str], None]) -> Proof:
     stride = accepted_stride(reference, job.channels)
     _check_answer(job, reference, stride)
     folded = fold_batch_norm(copy.deepcopy(job.model).eval())
+    report("exporting")
+    fp32 = _trace(job, folded, stride)
     graphs: dict[Precision, ProvenGraph] = {}
     for precision in PRECISIONS:
-        report(f"exporting {precision}")
-        graphs[precision] = _export(job, folded, reference, precision, stride)
+        report(f"proving {precision}")
+        graphs[precision] = _prove(job, fp32, reference, precision)
     golden = {"tiles": job.golden_set, "scores": _golden_scores(job, graphs["fp32"].data)}
     return Proof(stride, graphs, golden)
 
@@ -63,7 +66,8 @@ def torch_score(job: ExportJob) -> Score:
     if job.frame_wh is not None:
         answers = torch_answers(job)
         return lambda frames: answers(frames)[0]
-    graph = _wrap(job, job.model, as_float=True)
+    own = copy.deepcopy(job.model)
+    graph = TileGraph(own, job.mean, job.std, activation=job.activation, as_float=True).eval()
 
     @torch.no_grad()
     def score(tiles: U8) -> npt.NDArray[np.float32]:
@@ -73,10 +77,17 @@ def torch_score(job: ExportJob) -> Score:
     return score
 
 
-def _export(job: ExportJob, model: nn.Module, reference: Score, precision: Precision, stride: int) -> ProvenGraph:
-    half = precision == "fp16"
+def _trace(job: ExportJob, model: nn.Module, stride: int) -> bytes:
+    graph = TileGraph(copy.deepcopy(model), job.mean, job.std, activation=job.activation).eval()
     try:
-        data = to_onnx(_wrap(job, model, half=half), channels=job.channels, stride_px=stride)
+        return to_onnx(graph, channels=job.channels, stride_px=stride)
+    except ExportError as error:
+        raise ExportError(f"fp32: {error}") from error
+
+
+def _prove(job: ExportJob, fp32: bytes, reference: Score, precision: Precision) -> ProvenGraph:
+    try:
+        data = to_half(fp32) if precision == "fp16" else fp32
         # Parity is measured on probabilities; the stored graph differs from its twin by its rounding alone.
         score = float_scorer(float_twin(data))
     except ExportError as error:
@@ -85,11 +96,6 @@ def _export(job: ExportJob, model: nn.Module, reference: Score, precision: Preci
     require_parity(parity, precision, fp16_max_abs=getattr(job.model, "fp16_max_abs", MAX_ABS["fp16"]))
     _check_rounding(data, score, job.golden_set, precision, golden_tolerance(precision, parity))
     return ProvenGraph(data, parity)
-
-
-def _wrap(job: ExportJob, model: nn.Module, *, half: bool = False, as_float: bool = False) -> TileGraph:
-    own = copy.deepcopy(model)
-    return TileGraph(own, job.mean, job.std, activation=job.activation, half=half, as_float=as_float).eval()
 
 
 def _check_answer(job: ExportJob, score: Score, stride: int) -> None:

@@ -19,6 +19,7 @@ from jetspect.export.graph import FrameGraph, float_twin, fold_batch_norm, to_on
 from jetspect.export.job import ExportJob
 from jetspect.export.parity import PRECISIONS, golden_tolerance, measure_parity, require_parity
 from jetspect.export.proof import Proof, ProvenGraph
+from jetspect.export.typed import to_half
 from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from jetspect.runtime.manifest import GoldenTolerance, Parity, Precision, TilingContract
 
@@ -42,10 +43,12 @@ def prove_whole(job: ExportJob, frame_wh: tuple[int, int], report: Callable[[str
     model = fold_batch_norm(copy.deepcopy(job.model).eval())
     graphs: dict[Precision, ProvenGraph] = {}
     left_out: dict[str, str] = {}
+    report("exporting")
+    fp32 = _trace(job, frame_wh, model)
     for precision in PRECISIONS:
-        report(f"exporting {precision}")
+        report(f"proving {precision}")
         try:
-            graphs[precision] = _export(job, frame_wh, model, expected, precision)
+            graphs[precision] = _prove(job, fp32, expected, precision)
         except ExportError as error:
             if precision == "fp32":
                 raise
@@ -88,9 +91,9 @@ def graph_answers(twin: bytes) -> FrameScore:
     return score
 
 
-def _wrap(job: ExportJob, model: nn.Module, *, half: bool = False, as_float: bool = False) -> FrameGraph:
+def _wrap(job: ExportJob, model: nn.Module, *, as_float: bool = False) -> FrameGraph:
     own = copy.deepcopy(model)
-    return FrameGraph(own, job.mean, job.std, activation=job.activation, half=half, as_float=as_float).eval()
+    return FrameGraph(own, job.mean, job.std, activation=job.activation, as_float=as_float).eval()
 
 
 def _check_answer(job: ExportJob, frame_wh: tuple[int, int], score: FrameScore) -> int:
@@ -127,11 +130,16 @@ def _check_answer(job: ExportJob, frame_wh: tuple[int, int], score: FrameScore) 
     return int(stride)
 
 
-def _export(
-    job: ExportJob, frame_wh: tuple[int, int], model: nn.Module, expected: list[Answer], precision: Precision
-) -> ProvenGraph:
+def _trace(job: ExportJob, frame_wh: tuple[int, int], model: nn.Module) -> bytes:
     try:
-        data = to_onnx(_wrap(job, model, half=precision == "fp16"), channels=job.channels, frame_wh=frame_wh)
+        return to_onnx(_wrap(job, model), channels=job.channels, frame_wh=frame_wh)
+    except ExportError as error:
+        raise ExportError(f"fp32: {error}") from error
+
+
+def _prove(job: ExportJob, fp32: bytes, expected: list[Answer], precision: Precision) -> ProvenGraph:
+    try:
+        data = to_half(fp32) if precision == "fp16" else fp32
         score = graph_answers(float_twin(data))
     except ExportError as error:
         raise ExportError(f"{precision}: {error}") from error

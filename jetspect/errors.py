@@ -12,6 +12,7 @@ JetspectError
 ├── EngineError           an engine cannot run a graph
 │   └── GoldenMismatchError    it runs, but does not reproduce the golden tiles
 ├── ExportError           a model cannot become a bundle
+├── CalibrationError      a bundle cannot be quantised
 ├── TrainingError         a training run cannot start or go on
 ├── SourceError           a camera, folder or stream
 ├── PublishError          broker, outbox or evidence store
@@ -95,6 +96,10 @@ class GoldenMismatchError(EngineError):
 
 class ExportError(JetspectError):
     """A model cannot become a bundle."""
+
+
+class CalibrationError(JetspectError):
+    """A bundle cannot be quantised."""
 
 
 class TrainingError(JetspectError):

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Precision = Literal["fp32", "fp16", "int8"]
+# int8: FP16 around symmetric int8, for TensorRT from 10 on; int8-trt8: the same with FP32 scales, for TensorRT 8.6;
+# int8-cpu: unsigned activations, for x86 processors.
+Precision = Literal["fp32", "fp16", "int8", "int8-trt8", "int8-cpu"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # As people name defects in any language; printable, no space at either end.

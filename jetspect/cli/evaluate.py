@@ -27,7 +27,7 @@ def evaluate(
     path: Annotated[Path | None, typer.Argument(help="Folder of the data set.", show_default=False)] = None,
     dataset: Annotated[str, typer.Option(help="Kind of data set; jetspect data kinds lists them.")] = "folder",
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
-    precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16, int8, int8-trt8 or int8-cpu.")] = "fp32",
     tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and evaluation.json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a report that is there.")] = False,

@@ -29,7 +29,7 @@ from jetspect.runtime.settings import parse_settings
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)],
-    precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16, int8, int8-trt8 or int8-cpu.")] = "fp32",
     tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
     pixel_pitch_mm: Annotated[float | None, typer.Option(help="Edge of one pixel on the part, for areas in mm2.")] = None,
@@ -83,7 +83,8 @@ def as_precision(value: str) -> Precision:
     for known in get_args(Precision):
         if value == known:
             return cast(Precision, known)
-    raise InputError(f"precision {value!r} is not known; use fp32, fp16 or int8")
+    known_ones = ", ".join(get_args(Precision))
+    raise InputError(f"precision {value!r} is not known; use one of {known_ones}")
 
 
 def _files(images: list[Path]) -> list[Path]:

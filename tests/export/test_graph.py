@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from jetspect.errors import ExportError
 from jetspect.export.graph import TileGraph, float_twin, fold_batch_norm, pools_globally, to_onnx
 from jetspect.export.parity import float_scorer
+from jetspect.export.typed import to_half
 from jetspect.models.unet import UNet
 from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from jetspect.runtime.onnx_scan import scan_onnx
@@ -72,8 +73,8 @@ def exported(unet: nn.Module) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def exported_half(unet: nn.Module) -> bytes:
-    return export(fold_batch_norm(copy.deepcopy(unet)), half=True)
+def exported_half(exported: bytes) -> bytes:
+    return to_half(exported)
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32), (2, 64, 48), (5, 4, 100)])
@@ -121,7 +122,9 @@ def test_the_float_twin_gives_the_probabilities_of_the_same_graph(unet: nn.Modul
 @pytest.mark.parametrize("half", [False, True])
 def test_no_batch_norm_is_left_where_one_follows_a_convolution(trained: Trained, half: bool) -> None:
     loose = trained(Loose())
-    data = export(loose, half=half, stride=2)
+    data = export(loose, stride=2)
+    if half:
+        data = to_half(data)
     tiles = np.random.default_rng(4).integers(0, 256, (1, 32, 32, 3), np.uint8)
     assert "BatchNormalization" not in operators(data)
     with OnnxRuntimeEngine(data) as engine:
