@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -56,6 +57,11 @@ def select_crops(data: DataSet, count: int, tile_px: int, *, channels: int, seed
     if count < MINIMUM:
         raise DataSetError(f"at least {MINIMUM} tiles are needed to stand for a data set, got {count}")
     rng = np.random.default_rng(seed)
+    return cut_tiles(data, _in_turn(find_strata(data, count, tile_px, rng), count, rng), tile_px, channels)
+
+
+def find_strata(data: DataSet, count: int, tile_px: int, rng: np.random.Generator) -> dict[str, list[Crop]]:
+    """Return where tiles could be cut, by stratum, from enough images to choose ``count`` of them."""
     defects: dict[str, list[tuple[int, Crop]]] = {name: [] for name in data.classes}
     clean: list[tuple[int, Crop]] = []
     for read, index in enumerate(rng.permutation(len(data))):
@@ -71,15 +77,25 @@ def select_crops(data: DataSet, count: int, tile_px: int, *, channels: int, seed
     strata = {
         f"{name} {part}": crops for name, found in defects.items() for part, crops in _halves(found, "small", "large")
     }
-    strata |= {f"clean {part}": crops for part, crops in _halves(clean, "dark", "bright")}
-    chosen = _in_turn(strata, count, rng)
+    return strata | {f"clean {part}": crops for part, crops in _halves(clean, "dark", "bright")}
+
+
+def cut_tiles(data: DataSet, chosen: Sequence[Crop], tile_px: int, channels: int) -> CropSet:
+    """Cut the chosen tiles. Raises DataSetError where there are fewer than two."""
     if len(chosen) < MINIMUM:
         raise DataSetError(
             f"data set {data.name} gives {len(chosen)} tiles of {tile_px} px in this split, at least {MINIMUM} are "
             "needed; add labelled images (tiles are chosen by their masks)"
         )
     ids = {sample_id: i for i, sample_id in enumerate(data.ids)}
-    tiles = np.stack([_cut(data[ids[c.sample_id]].image, c, tile_px, channels) for c in chosen])
+    tiles = np.empty((len(chosen), tile_px, tile_px, channels), np.uint8)
+    last, image = "", np.empty(0, np.uint8)
+    # Image by image, so that each is read once.
+    for place in sorted(range(len(chosen)), key=lambda i: ids[chosen[i].sample_id]):
+        crop = chosen[place]
+        if crop.sample_id != last:
+            image, last = data[ids[crop.sample_id]].image, crop.sample_id
+        tiles[place] = _cut(image, crop, tile_px, channels)
     return CropSet(tiles, tuple(chosen))
 
 

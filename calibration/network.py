@@ -21,8 +21,8 @@ QUANTISED = ("QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearConv",
 THIN = 16
 # The first convolution sees the image: few channels in cannot be helped, and it costs much.
 STEM = 4
-# Of these the output has the range of the input, so one scale serves both sides.
-SAME_RANGE = ("MaxPool", "Relu", "Concat", "Identity", "Transpose", "Reshape", "Slice", "Pad")
+# They choose or move values, so one scale serves both sides.
+MOVES = ("MaxPool", "Identity", "Transpose", "Reshape", "Slice")
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,13 @@ class Network:
         if all(convolved):
             return str(min(dynamic, key=self._depth))
         return str(dynamic[convolved.index(False)])
+
+    def source(self, tensor: str) -> str:
+        """Return the tensor that this one has its values from, before pooling and what only moves values."""
+        node = self.makers.get(tensor)
+        if node is None or node.op_type not in MOVES:
+            return tensor
+        return self.source(node.input[0])
 
     def concats(self) -> Iterator[onnx.NodeProto]:
         """Yield the nodes that lay channels side by side."""
