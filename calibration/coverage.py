@@ -78,7 +78,9 @@ def choose_crops(
         Fewer than 16 crops are wanted, or the labelled images give no more.
     """
     if count < LEAST_CROPS:
-        raise DataSetError(f"calibration needs at least {LEAST_CROPS} crops to see the range of activations, got {count}")
+        raise DataSetError(
+            f"calibration needs at least {LEAST_CROPS} crops to see the range of activations, got {count}"
+        )
     rng = np.random.default_rng(seed)
     strata = find_strata(data, CANDIDATES_PER_CROP * count, tile_px, rng)
     if how == "random":

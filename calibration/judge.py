@@ -40,9 +40,10 @@ class Quality:
     false_tiles: float
     error_levels: float
 
-    def loss_to(self, other: Quality) -> float:
-        """Return how much worse the other is: what it loses of IoU and of the defects found, small ones counted again."""
-        return (self.iou - other.iou) + (self.recall - other.recall) + (self.small_recall - other.small_recall)
+    def lost_by(self, other: Quality) -> float:
+        """Return what another loses of IoU and of the defects found, small ones counted again; what it wins does not count."""
+        pairs = ((self.iou, other.iou), (self.recall, other.recall), (self.small_recall, other.small_recall))
+        return sum(max(0.0, mine - theirs) for mine, theirs in pairs)
 
 
 @dataclass
@@ -119,4 +120,5 @@ def _truth(data: DataSet, index: int, crop: Crop, edge: int) -> npt.NDArray[np.b
 
 
 def _levels(probabilities: F32) -> U8:
-    return np.clip(255 * probabilities + 0.5, 0, 255).astype(np.uint8)
+    levels: U8 = np.clip(255 * probabilities + 0.5, 0, 255).astype(np.uint8)
+    return levels

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 
 from jetspect.calibration.lint_rules import DQ, MOVING, Q, QdqGraph, pair_findings
 from jetspect.calibration.network import STEM, THIN, WEIGHTED
@@ -57,10 +56,11 @@ def lint(graph: bytes, *, targets: Sequence[str] = TARGETS, precision: str) -> t
         fix = "use the int8 graph, or int8-trt8 for TensorRT 8.6"
         return (Finding(WHOLE_GRAPH, "not-for-tensorrt", "note", why, fix, chosen),)
     model = _parse(graph)
-    found = []
-    for finding in _findings(model, precision):
-        if concerned := tuple(t for t in finding.targets if t in chosen):
-            found.append(replace(finding, targets=concerned))
+    found = [
+        replace(finding, targets=concerned)
+        for finding in _findings(model, precision)
+        if (concerned := tuple(t for t in finding.targets if t in chosen))
+    ]
     # Stable, so nodes keep the order of the graph.
     return tuple(sorted(found, key=lambda f: (_ORDER.index(f.severity), f.rule)))
 
@@ -68,7 +68,7 @@ def lint(graph: bytes, *, targets: Sequence[str] = TARGETS, precision: str) -> t
 def _parse(graph: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_from_string(graph)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's DecodeError, which comes without types
         raise InputError(f"this is no ONNX graph ({error}); give a .onnx file or a bundle") from error
     if not model.graph.node:
         raise InputError("this is no ONNX graph, or one without nodes; give a .onnx file or a bundle")
@@ -99,7 +99,9 @@ def _convolutions(graph: QdqGraph) -> Iterator[Finding]:
         for tensor in node.input[:2]:
             maker = graph.makers.get(tensor)
             if maker is not None and maker.op_type == "Cast" and graph.dequantiser(tensor) is not None:
-                why = f"Cast {name_of(maker)} stands between it and its DQ, so TensorRT does not see an INT8 convolution"
+                why = (
+                    f"Cast {name_of(maker)} stands between it and its DQ, so TensorRT does not see an INT8 convolution"
+                )
                 fix = "give DQ a scale of the type that the convolution has, and take the Cast out"
                 yield Finding(name, "cast-before-convolution", "warning", why, fix)
         data, weight = (graph.is_quantised(t) for t in node.input[:2])
@@ -142,7 +144,9 @@ def _residuals(graph: QdqGraph) -> Iterator[Finding]:
         pairs = [graph.dequantiser(t) for t in node.input]
         sources = [graph.source(p) for p in pairs if p is not None]
         if len(sources) == 2 and any(_ends_in_convolution(graph, s) for s in sources):
-            why = "both its inputs have Q/DQ; the pair behind the convolution keeps TensorRT from fusing the Add into it"
+            why = (
+                "both its inputs have Q/DQ; the pair behind the convolution keeps TensorRT from fusing the Add into it"
+            )
             fix = "quantise the identity only, and let the convolution's branch come as it is"
             yield Finding(name_of(node), "residual-both-quantised", "warning", why, fix)
 
@@ -152,7 +156,9 @@ def _after_convolutions(graph: QdqGraph) -> Iterator[Finding]:
     for node in graph.nodes:
         if node.op_type != Q or not _ends_in_convolution(graph, node.input[0]):
             continue
-        lost = next((t for d in graph.users.get(node.output[0], ()) for t in d.output if _ends_in_float(graph, t)), None)
+        lost = next(
+            (t for d in graph.users.get(node.output[0], ()) for t in d.output if _ends_in_float(graph, t)), None
+        )
         if lost is not None:
             reader = next((u for u in graph.users.get(lost, ()) if u.op_type not in WEIGHTED), None)
             behind = "the output of the graph" if reader is None else f"{reader.op_type} {name_of(reader)}"
@@ -193,7 +199,7 @@ def _concats(graph: QdqGraph) -> Iterator[Finding]:
                     scales.add(f"{float(np.ravel(scale)[0]):.4g}")
         if len(scales) > 1:
             why = f"what it joins and what reads it is quantised with scales {', '.join(sorted(scales))}: it is requantised"
-            fix = "one shared scale is faster and less accurate; the calibration decides that on accuracy, so leave it or measure"
+            fix = "one shared scale is faster and less accurate; calibration decides that on accuracy: leave it, or measure"
             yield Finding(name_of(node), "concat-scales", "note", why, fix)
 
 

@@ -192,4 +192,3 @@ def _float_scales(graph: QdqGraph) -> Iterator[Finding]:
         why = "scales are FP32, so in a strongly typed network everything that is not INT8 runs in FP32"
         fix = "use the int8 graph of the bundle, whose scales are FP16"
         yield Finding(WHOLE_GRAPH, "float-around-int8", "warning", why, fix, STRONGLY_TYPED)
-

@@ -68,17 +68,37 @@ def residuals(network: Network, nodes: Iterable[str]) -> list[tuple[str, str]]:
     return found
 
 
-def quantise(network: Network, plan: Plan) -> bytes:
+def float_activations(network: Network) -> tuple[str, ...]:
+    """Return the activations that a graph for processors may quantise: what convolutions and what lies between them make."""
+    kinds = (*WEIGHTED, "MaxPool", "Concat", "Relu", "Add")
+    first = next(i for i, n in enumerate(network.nodes) if n.op_type in WEIGHTED)
+    behind = _behind(network)
+    made = [n.output[0] for n in network.nodes[first:] if n.op_type in kinds and n.output[0] not in behind]
+    reads = [n.input[0] for n in network.nodes if n.op_type in WEIGHTED]
+    return tuple(dict.fromkeys([*reads, *made]))
+
+
+def quantise(network: Network, plan: Plan, *, transposed_per_tensor: bool = False) -> bytes:
     """Return the graph with Q/DQ pairs for TensorRT, everything else FP32.
 
     Symmetric int8 with zero point 0: activations per tensor, weights per output channel; inputs of convolutions only, never
     their outputs; biases stay float; of a residual Add the identity alone.
+
+    Parameters
+    ----------
+    transposed_per_tensor
+        One scale for all weights of a transposed convolution: what TensorRT 8 builds.
 
     Raises
     ------
     CalibrationError
         A plan names nodes that are no convolutions, or lacks a range.
     """
+    alone = {
+        n.input[1]: [{"quant_type": QuantType.QInt8, "symmetric": True}]
+        for n in network.nodes
+        if n.op_type == "ConvTranspose" and n.name in plan.nodes and transposed_per_tensor
+    }
     identities = dict(residuals(network, plan.nodes))
     _check(network, plan)
     model = _run_quantiser(
@@ -91,6 +111,7 @@ def quantise(network: Network, plan: Plan) -> bytes:
             "AddQDQPairToWeight": True,
             "QuantizeBias": False,
             "OpTypesToExcludeOutputQuantization": [*WEIGHTED, "Add"],
+            **({"TensorQuantOverrides": alone} if alone else {}),
         },
     )
     _strip_convolution_branches(model, identities)
@@ -104,7 +125,10 @@ def quantise_for_cpu(network: Network, plan: Plan) -> bytes:
     refuses zero points. ``plan.ranges`` needs every activation of the graph.
     """
     _check(network, plan)
-    passing = [n.name for n in network.nodes if n.op_type in ("MaxPool", "Concat", "Relu")]
+    behind = _behind(network)
+    passing = [
+        n.name for n in network.nodes if n.op_type in ("MaxPool", "Concat", "Relu") and n.output[0] not in behind
+    ]
     model = _run_quantiser(
         network,
         nodes=[*plan.nodes, *passing],
@@ -204,6 +228,15 @@ def drop_unused(model: onnx.ModelProto) -> None:
             del graph.node[index]
     for index in reversed([i for i, c in enumerate(graph.initializer) if c.name not in read]):
         del graph.initializer[index]
+
+
+def _behind(network: Network) -> set[str]:
+    """Return the tensors behind the last convolution, on the way to the answer."""
+    reached = {n.output[0] for n in network.nodes if n.name in network.heads}
+    for node in network.nodes:
+        if reached & set(node.input):
+            reached.update(node.output)
+    return reached
 
 
 def _check(network: Network, plan: Plan) -> None:

@@ -107,7 +107,9 @@ class Trial:
             for tally, cut, session in zip(tallies, cuts, suffixes, strict=True):
                 answer: F32 = session.run(None, {t: known[t] for t in cut})[0]
                 self.judge.add(tally, index, answer[0])
-            self._progress("one block at a time", before * len(self.judge) + (index + 1) * len(blocks), total * len(self.judge))
+            self._progress(
+                "one block at a time", before * len(self.judge) + (index + 1) * len(blocks), total * len(self.judge)
+            )
         for (block, nodes, macs), tally in zip(blocks, tallies, strict=True):
             yield BlockLoss(block, nodes, macs, self.judge.quality(tally))
 
@@ -136,7 +138,9 @@ def blocks_of(convolutions: Iterable[Weighted], nodes: Iterable[str]) -> list[tu
     return [(b, tuple(c.name for c in cs), sum(c.macs for c in cs) / total) for b, cs in found.items()]
 
 
-def restore(trial: Trial, plan: Plan, losses: Sequence[BlockLoss], budget: Budget) -> tuple[Plan, Quality, tuple[str, ...]]:
+def restore(
+    trial: Trial, plan: Plan, losses: Sequence[BlockLoss], budget: Budget
+) -> tuple[Plan, Quality, tuple[str, ...]]:
     """Give blocks back to FP16 until the budget holds, those first that lose most for the work they save.
 
     Returns the plan, what it reaches, and the blocks that were given back. Ends where less than ``budget.least_int8`` of the
@@ -151,7 +155,7 @@ def restore(trial: Trial, plan: Plan, losses: Sequence[BlockLoss], budget: Budge
             continue
         attempt = plan.without(block.nodes)
         got = trial.quality(attempt, f"{block.block} in FP16")
-        if trial.fp32.loss_to(got) < trial.fp32.loss_to(quality) or got.error_levels < quality.error_levels:
+        if trial.fp32.lost_by(got) < trial.fp32.lost_by(quality) or got.error_levels < quality.error_levels:
             plan, quality, work = attempt, got, work - block.macs
             given_back.append(block.block)
     return plan, quality, tuple(given_back)
@@ -170,7 +174,9 @@ def share_concats(
         attempt = Plan(plan.nodes, plan.ranges, merged((*plan.shared, group)))
         got = trial.quality(attempt, f"one scale for {name}")
         decisions[name] = (
-            quality.iou - got.iou <= tolerance and got.recall >= quality.recall and got.small_recall >= quality.small_recall
+            quality.iou - got.iou <= tolerance
+            and got.recall >= quality.recall
+            and got.small_recall >= quality.small_recall
         )
         if decisions[name]:
             plan, quality = attempt, got
@@ -211,9 +217,7 @@ def start_from(graph: bytes, tensors: Sequence[str]) -> bytes:
     model = onnx.load_from_string(graph)
     known: Mapping[str, onnx.ValueInfoProto] = {i.name: i for i in model.graph.input}
     given = set(tensors)
-    inputs = [
-        known.get(t) or onnx.helper.make_tensor_value_info(t, onnx.TensorProto.FLOAT, None) for t in tensors
-    ]
+    inputs = [known.get(t) or onnx.helper.make_tensor_value_info(t, onnx.TensorProto.FLOAT, None) for t in tensors]
     copies = [onnx.ValueInfoProto.FromString(i.SerializeToString()) for i in inputs]
     for index in reversed([i for i, n in enumerate(model.graph.node) if given & set(n.output)]):
         del model.graph.node[index]
@@ -227,4 +231,4 @@ def start_from(graph: bytes, tensors: Sequence[str]) -> bytes:
 
 def _worth(fp32: Quality, block: BlockLoss) -> float:
     """Rank a block: what it loses, with the mean error of the scores between equals, for the work it saves."""
-    return (max(0.0, fp32.loss_to(block.quality)) + 1e-3 * block.quality.error_levels) / max(block.macs, 1e-6)
+    return (fp32.lost_by(block.quality) + 1e-3 * block.quality.error_levels) / max(block.macs, 1e-6)

@@ -18,6 +18,11 @@ STRONGLY_TYPED = ("10.13", "11")
 STANDARD = ("", "ai.onnx")
 WHOLE_GRAPH = "(graph)"
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Highest opset. 8.6: NVIDIA's DLA operator list; 11: the release notes of 11.5, which says it adds 25. Inferred: 10.13 (22 in
 # 10.6's docs/operators.md, 24 in 10.15's) and 10.3 (between 17 and 22; 20 is plausible, no document says it).
 MAX_OPSET = {"8.6": 17, "10.3": 20, "10.13": 22, "11": 24}
@@ -25,15 +30,15 @@ _GUESSED_OPSET = ("10.3",)
 
 # From docs/operators.md of onnx/onnx-tensorrt for 8.5, 10.6 and 10.15, and its Changelog.md. There is no such table for 8.6,
 # 10.3 or 10.13 themselves: they are inferred from the neighbours and the changelog; 11 is taken to be 10.15.
-_NOWHERE = frozenset(
+_NOWHERE = _names(
     "ConvInteger MatMulInteger QLinearConv QLinearMatMul DynamicQuantizeLinear MaxUnpool MaxRoiPool Det Bernoulli Unique "
     "StringNormalizer BitShift Compress Multinomial NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss TfIdfVectorizer DFT "
     "MelWeightMatrix Optional OptionalGetElement OptionalHasElement ConcatFromSequence SplitToSequence SequenceAt "
     "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap AffineGrid BitwiseAnd BitwiseOr "
-    "BitwiseXor BitwiseNot CenterCropPad Col2Im ImageDecoder RegexFullMatch StringConcat StringSplit".split()
+    "BitwiseXor BitwiseNot CenterCropPad Col2Im ImageDecoder RegexFullMatch StringConcat StringSplit"
 )
-_WINDOWS = frozenset("BlackmanWindow HammingWindow HannWindow STFT".split())  # 10.4 and 10.5
-_RECENT = frozenset("Attention RMSNormalization RotaryEmbedding TensorScatter".split())  # 10.14 and 10.15
+_WINDOWS = _names("BlackmanWindow HammingWindow HannWindow STFT")  # 10.4 and 10.5
+_RECENT = _names("Attention RMSNormalization RotaryEmbedding TensorScatter")  # 10.14 and 10.15
 REFUSED = {
     "8.6": _NOWHERE | _WINDOWS | _RECENT | {"DeformConv", "Hardmax"},  # those two: 10.1 and 9.2
     "10.3": _NOWHERE | _WINDOWS | _RECENT,
@@ -42,7 +47,7 @@ REFUSED = {
 }
 # In no table, but in no changelog either, so a parser may have them.
 UNLISTED = {
-    "8.6": frozenset("Mish Gelu CastLike Swish".split()),
+    "8.6": _names("Mish Gelu CastLike Swish"),
     "10.3": frozenset({"Swish"}),
     "10.13": frozenset({"Swish"}),
     "11": frozenset({"Swish"}),
@@ -110,7 +115,7 @@ def _operators(nodes: list[onnx.NodeProto]) -> Iterator[Finding]:
                 "export the model without custom operators",
             )
             continue
-        if refused := tuple(t for t in TARGETS if node.op_type in REFUSED[t]):
+        if refused := tuple(t for t in TARGETS if node.op_type in REFUSED[t] or not onnx.defs.has(node.op_type)):
             yield Finding(
                 name_of(node),
                 "unsupported-operator",
@@ -163,12 +168,15 @@ def _opset(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[Find
         if opset <= limit:
             continue
         operators = sorted({n.op_type for n in nodes if n.domain in STANDARD})
-        changed = [o for o in operators if _since(o, opset) is None or _since(o, opset) != _since(o, limit)]
+        changed = [o for o in operators if _since(o, opset) != _since(o, limit)]
         guessed = target in _GUESSED_OPSET
         what = f"the graph has opset {opset}, TensorRT {target} {'probably ' if guessed else ''}parses up to {limit}"
-        if not changed:
+        if opset > onnx.defs.onnx_opset_version():
+            why = f"{what}; onnx {onnx.__version__} does not know that opset, so what changed cannot be told"
+            severity: Severity = "warning" if guessed else "error"
+        elif not changed:
             why = f"{what}; every operator in it is defined as in {limit}, so it is likely to parse nevertheless"
-            severity: Severity = "note"
+            severity = "note"
         else:
             why = f"{what}, and these operators changed since: {', '.join(changed)}"
             severity = "warning" if guessed else "error"
@@ -177,9 +185,7 @@ def _opset(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[Find
 
 
 def _since(operator: str, opset: int) -> int | None:
-    """Return the opset that defined an operator as it stands in a later one; None where this onnx cannot tell."""
-    if opset > onnx.defs.onnx_opset_version():
-        return None
+    """Return the opset that defined an operator as it stands in a later one; None where it did not exist yet."""
     try:
         return int(onnx.defs.get_schema(operator, max_inclusive_version=opset).since_version)
     except onnx.defs.SchemaError:
@@ -191,9 +197,15 @@ def _types(model: onnx.ModelProto) -> Iterator[Finding]:
         float_types(model.SerializeToString())
     except (ExportError, onnx.shape_inference.InferenceError) as error:
         why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
-        named = (n.name for n in model.graph.node if n.name and why.startswith(f"{n.op_type} {n.name} mixes"))
-        fix = "give every node inputs of one float type, with a Cast where the type is to change"
-        yield Finding(next(named, WHOLE_GRAPH), "mixed-float-types", "error", why, fix, STRONGLY_TYPED)
+        marks = {n.name: (f"{n.op_type} {n.name} mixes", f"node name: {n.name})") for n in model.graph.node if n.name}
+        name = next((n for n, (ours, theirs) in marks.items() if why.startswith(ours) or theirs in why), WHOLE_GRAPH)
+        if isinstance(error, ExportError) or "tensor(" in why or "TypeInferenceError" in why:
+            fix = "give every node inputs of one float type, with a Cast where the type is to change"
+            yield Finding(name, "mixed-float-types", "error", why, fix, STRONGLY_TYPED)
+        else:
+            yield Finding(
+                name, "inconsistent-graph", "error", why, "export the model again; the graph contradicts itself"
+            )
 
 
 def _unsigned_bytes(model: onnx.ModelProto) -> Iterator[Finding]:
@@ -219,7 +231,7 @@ def _unsigned_bytes(model: onnx.ModelProto) -> Iterator[Finding]:
                 name_of(node),
                 "uint8-before-cast",
                 "warning",
-                f"{node.op_type} reads uint8 tensor {read[0]}; NVIDIA says that a uint8 input must feed a Cast directly and that "
+                f"{node.op_type} reads uint8 tensor {read[0]}; NVIDIA says that a uint8 input must feed a Cast, and that "
                 "no other layer takes it, not even Transpose (NVIDIA/TensorRT#3985), so the network may not build",
                 f"cast to float first, then {node.op_type}: x.float().permute(...), not x.permute(...).float()",
             )

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from jetspect import __version__
-from jetspect.cli import bundle, data, demo, evaluate, export, inspect, run, study, subscribe, train
+from jetspect.cli import bundle, calibrate, data, demo, evaluate, export, inspect, run, study, subscribe, train
 from jetspect.cli.output import fail
 from jetspect.errors import JetspectError
 
@@ -34,6 +34,7 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(study.study)
 app.command()(export.export)
+app.command()(calibrate.calibrate)
 app.command()(evaluate.evaluate)
 
 

@@ -1,24 +1,33 @@
-"""``jetspect bundle``: look at, verify and sign bundles."""
+"""``jetspect bundle``: look at, lint, verify and sign bundles."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from jetspect.cli.inspect import as_precision
 from jetspect.cli.output import JsonOption, console, print_json
-from jetspect.errors import BundleError
+from jetspect.errors import BundleError, InputError, MissingDependencyError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.manifest import GraphSpec
 from jetspect.runtime.signing import make_keys, sign_bundle
 
-app = typer.Typer(help="Look at, verify and sign bundles.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from jetspect.calibration.lint import Finding
+
+app = typer.Typer(help="Look at, lint, verify and sign bundles.", no_args_is_help=True)
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)]
 SHOWN = ("iou", "iou_mean", "image_recall", "image_ap", "image_fp", "image_fn", "defects_kept", "inspected")
+SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "note": "dim"}
+NODES_SHOWN = 3
 KeyOption = Annotated[Path | None, typer.Option("--public-key", help="ed25519 public key (PEM) it must be signed with.")]
 
 
@@ -113,3 +122,78 @@ def sign(
         print_json({"signature": str(signature)})
     else:
         console.print(f"signed: {signature}")
+
+
+@app.command(epilog="Example: jetspect bundle lint bundles/metal-demo --precision int8 --target 10.3")
+def lint(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or .zip, or one .onnx file.", show_default=False)],
+    precision: Annotated[str | None, typer.Option(help="Look at this graph only; at all of them by default.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="TensorRT 8.6, 10.3, 10.13 or 11, repeatable; by default those that the graph is made for."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a graph would not be faster in INT8, or would not build on TensorRT. Exit code 1 on an error."""
+    try:
+        from jetspect.calibration.lint import MEANT_FOR, TARGETS
+        from jetspect.calibration.lint import lint as find
+    except ImportError as error:
+        raise MissingDependencyError(error.name or "onnx", "linting", "pip install 'jetspect[export]'") from error
+
+    answers = []
+    counts: Counter[str] = Counter()
+    for label, kind, graph in _graphs_to_lint(bundle, precision):
+        targets = tuple(target or MEANT_FOR.get(kind, TARGETS))
+        findings = find(graph, targets=targets, precision=kind)
+        counts.update(f.severity for f in findings)
+        listed = [dataclasses.asdict(f) for f in findings]
+        answers.append({"graph": label, "precision": kind, "targets": targets, "findings": listed})
+        if not as_json:
+            _tell_findings(label, targets, findings)
+    if as_json:
+        print_json({"bundle": str(bundle), "counts": {s: counts[s] for s in SEVERITY_STYLE}, "graphs": answers})
+    else:
+        console.print(", ".join(f"{counts[s]} {s}{'' if counts[s] == 1 else 's'}" for s in SEVERITY_STYLE))
+    sys.exit(1 if counts["error"] else 0)
+
+
+def _graphs_to_lint(path: Path, precision: str | None) -> list[tuple[str, str, bytes]]:
+    """Return label, precision and bytes of the graphs; a file of its own has no precision unless one is given."""
+    wanted = None if precision is None else as_precision(precision)
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
+        try:
+            return [(path.name, wanted or "", path.read_bytes())]
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    opened = Bundle.open(path)
+    chosen = [wanted] if wanted is not None else list(opened.manifest.graphs)
+    found: list[tuple[str, str, bytes]] = [(p, p, opened.graph(p)) for p in chosen]
+    if opened.manifest.foreground is not None:
+        found += [(f"stage one {p}", p, opened.foreground_graph(p)) for p in chosen]
+    return found
+
+
+def _tell_findings(label: str, targets: Sequence[str], findings: Sequence[Finding]) -> None:
+    """Print one row for each rule; nodes with the same finding share it."""
+    versions = ", ".join(targets)
+    if not findings:
+        console.print(f"[bold]{escape(label)}[/bold]  nothing against TensorRT {escape(versions)}")
+        return
+    console.print(f"[bold]{escape(label)}[/bold]  TensorRT {escape(versions)}")
+    rows: dict[tuple[str, str, tuple[str, ...]], list[Finding]] = {}
+    for finding in findings:
+        rows.setdefault((finding.severity, finding.rule, finding.targets), []).append(finding)
+    table = Table(show_lines=True)
+    table.add_column("finding", ratio=2, overflow="fold")
+    table.add_column("TensorRT", max_width=11)
+    table.add_column("why, and what to do", ratio=3, overflow="fold")
+    for (severity, rule, about), same in rows.items():
+        nodes = [escape(f.node) for f in same[:NODES_SHOWN]]
+        if len(same) > NODES_SHOWN:
+            nodes.append(f"+ {len(same) - NODES_SHOWN} more")
+        style = SEVERITY_STYLE[severity]
+        head = f"[{style}]{severity}[/] {escape(rule)}"
+        table.add_row("\n".join([head, *nodes]), ", ".join(about), f"{escape(same[0].why)}\n→ {escape(same[0].fix)}")
+    # The console lets lines run on for machines; a table has to fit.
+    console.print(table, soft_wrap=False)

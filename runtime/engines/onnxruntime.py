@@ -39,6 +39,10 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if precision in ("int8", "int8-trt8"):
+            # These graphs are TensorRT's. Here every Q, DQ and convolution runs by itself and gives TensorRT's answer, slowly;
+            # the integer kernels for x86 want another graph (int8-cpu) and saturate on processors without VNNI.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         where = model.name if isinstance(model, Path) else "the graph"
         try:
             source: Any = str(model) if isinstance(model, Path) else model

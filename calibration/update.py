@@ -1,0 +1,172 @@
+"""Put INT8 graphs into a bundle: in memory to try them, on disk all at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jetspect.calibration.activations import open_session
+from jetspect.calibration.gate import Limits, Row
+from jetspect.calibration.graphs import Graphs
+from jetspect.calibration.judge import Judge
+from jetspect.calibration.outcome import Outcome
+from jetspect.export.geometry import Score
+from jetspect.export.graph import float_twin
+from jetspect.export.parity import float_scorer, measure_parity
+from jetspect.export.writer import write_bundle
+from jetspect.runtime.bundle import MANIFEST, SIGNATURE, SUMS, Bundle
+from jetspect.runtime.golden import GoldenReport
+from jetspect.runtime.manifest import ForegroundSpec, GoldenTolerance, GraphSpec, Manifest, Precision
+
+INT8: tuple[Precision, ...] = ("int8", "int8-trt8", "int8-cpu")
+CALIBRATION = "calibration.json"
+# An engine may round otherwise than the simulation that the tolerance was measured with.
+_WIDER = 2.0
+_LEAST_MAX, _LEAST_MEAN = 16, 0.5
+# Tiles that parity is measured on.
+_PARITY_TILES = 16
+_ANY = GoldenTolerance(max_levels=255, mean_levels=255.0)
+
+
+def draft_bundle(bundle: Bundle, graphs: Graphs, judge: Judge, recipe: Mapping[str, Any]) -> Bundle:
+    """Return the bundle with these graphs, in memory, and with tolerances that let every engine pass: it is to be measured."""
+    thresholds = [c.threshold for c in bundle.manifest.output.classes]
+    reference = float_scorer(float_twin(bundle.graph("fp32")))
+    specs: dict[Precision, GraphSpec] = {}
+    files: dict[str, bytes] = {}
+    for precision, data in graphs.data.items():
+        name = f"model.{precision}.onnx"
+        files[name] = data
+        specs[precision] = GraphSpec(
+            file=name,
+            sha256=hashlib.sha256(data).hexdigest(),
+            parity=measure_parity(reference, _scorer(data, precision), judge.tiles[:_PARITY_TILES], thresholds),
+            tolerance=_ANY,
+            recipe=dict(recipe),
+        )
+    kept = {p: g for p, g in bundle.manifest.graphs.items() if p not in INT8}
+    changes: dict[str, Any] = {"graphs": {**kept, **specs}}
+    if bundle.manifest.foreground is not None:
+        changes["foreground"] = _stage_one(bundle.manifest.foreground, specs)
+    manifest = bundle.manifest.model_copy(update=changes)
+    old = {name: bundle.file(name) for name in bundle.sizes}
+    return Bundle(bundle.path, {**old, **files}, manifest, signature="draft")
+
+
+def finish_manifest(draft: Bundle, rows: Sequence[Row], limits: Limits) -> tuple[Manifest, tuple[str, ...]]:
+    """Return the manifest with measured accuracy and tolerances, and why a graph for processors was left out."""
+    graphs: dict[Precision, GraphSpec] = dict(draft.manifest.graphs)
+    left_out: list[str] = []
+    for row in rows:
+        spec = graphs.get(row.name)  # type: ignore[call-overload]  # a row of PyTorch is no precision
+        if spec is None:
+            continue
+        changes: dict[str, Any] = {"accuracy": row.accuracy}
+        if row.name in INT8 and row.golden is not None:
+            changes["tolerance"] = _tolerance(row.golden)
+        graphs[row.name] = spec.model_copy(update=changes)  # type: ignore[index]
+        if row.name == "int8-cpu" and (faults := limits.faults(rows[0], row)):
+            del graphs["int8-cpu"]
+            left_out.append(f"no int8-cpu graph: {'; '.join(faults)}")
+    # It computes what the int8 graph computes, but for single instead of half precision around it.
+    graphs["int8-trt8"] = graphs["int8-trt8"].model_copy(update={"tolerance": graphs["int8"].tolerance})
+    changes = {"graphs": graphs}
+    first = draft.manifest.foreground
+    if first is not None:
+        changes["foreground"] = first.model_copy(update={"graphs": {p: first.graphs[p] for p in graphs}})
+    return draft.manifest.model_copy(update=changes), tuple(left_out)
+
+
+def write_update(path: Path, bundle: Bundle, outcome: Outcome) -> None:
+    """Replace the bundle by the one with the new graphs, whole or not at all; an old signature goes.
+
+    Raises
+    ------
+    ExportError
+        It cannot be written, or does not reproduce its golden tiles.
+    """
+    assert outcome.manifest is not None
+    wanted = {g.file for g in outcome.manifest.graphs.values()}
+    stale = {f"model.{p}.onnx" for p in INT8} - wanted
+    files = {
+        name: outcome.draft.file(name)
+        for name in outcome.draft.sizes
+        if name not in stale and name not in (SUMS, SIGNATURE, MANIFEST)
+    }
+    files[MANIFEST] = (outcome.manifest.model_dump_json(indent=2) + "\n").encode()
+    files[CALIBRATION] = (json.dumps(_plain(outcome.as_dict()), indent=1, allow_nan=False) + "\n").encode()
+    files["MODEL_CARD.md"] = _card(files.get("MODEL_CARD.md", b"").decode(), outcome).encode()
+    write_bundle(files, path, force=True)
+
+
+def _scorer(graph: bytes, precision: Precision) -> Score:
+    """Run a graph as its engine does, up to probabilities."""
+    twin = float_twin(graph)
+    if precision == "int8-cpu":
+        return float_scorer(twin)
+    session = open_session(twin)
+    name = session.get_inputs()[0].name
+
+    def score(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        answer: npt.NDArray[np.float32] = session.run(None, {name: tiles})[0]
+        return answer
+
+    return score
+
+
+def _tolerance(golden: GoldenReport) -> GoldenTolerance:
+    return GoldenTolerance(
+        max_levels=min(255, max(_LEAST_MAX, math.ceil(_WIDER * golden.max_levels))),
+        mean_levels=max(_LEAST_MEAN, round(_WIDER * golden.mean_levels, 3)),
+    )
+
+
+def _stage_one(first: ForegroundSpec, specs: Mapping[Precision, GraphSpec]) -> ForegroundSpec:
+    """Stage one sees a shrunken frame and costs little: it stays as it is, in the type that fits beside each graph."""
+    kept = {p: g for p, g in first.graphs.items() if p not in INT8}
+    half = kept.get("fp16", kept["fp32"])
+    beside = {p: half if p == "int8" else kept["fp32"] for p in specs}
+    return first.model_copy(update={"graphs": {**kept, **beside}})
+
+
+_HEADING = "## Calibration"
+
+
+def _card(card: str, outcome: Outcome) -> str:
+    """Return the model card with a section on the calibration, in place of an older one."""
+    recipe, names = outcome.recipe, [r.name for r in outcome.rows]
+    shown = ("iou", "iou_mean", "object_recall", "object_precision", "image_fpr")
+    lines = [
+        _HEADING,
+        "",
+        f"INT8 by {recipe['method']} ranges from {recipe['crops']} crops of {recipe['data']} (sha256 of their list "
+        f"{recipe['crops_sha256']}), judged on {recipe['judged_on']}; {outcome.int8_share:.1%} of the multiply-adds are INT8. "
+        "It was computed on a processor as TensorRT computes it, not yet on a Jetson.",
+        "",
+        f"| whole images of {recipe['judged_on']} | {' | '.join(names)} |",
+        f"|---|{'---|' * len(names)}",
+    ]
+    for name in shown:
+        values = [row.measures[name] for row in outcome.rows]
+        if any(v is not None for v in values):
+            lines.append(f"| {name} | {' | '.join('-' if v is None else f'{v:.4f}' for v in values)} |")
+    lines += [f"\n- {note}" for note in outcome.notes]
+    return f"{card.partition(_HEADING)[0].rstrip()}\n\n" + "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy numbers into Python's, and what is not a number into None."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (np.floating, float)):
+        return float(value) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
