@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +32,8 @@ class Chosen:
     Attributes
     ----------
     covered
-        Mean over all channels of the range that the crops reach, as a share of what all candidates reach together.
+        Mean over all channels of the range that the crops reach, as a share of what all candidates reach together; not a
+        number where they were not chosen by coverage.
     available
         Candidates by stratum, whether taken or not.
     missing
@@ -91,13 +93,14 @@ def choose_crops(
             f"data set {data.name} gives {len(pool)} different crops of {tile_px} px in this split, at least {LEAST_CROPS} are "
             "needed; add labelled images (crops are chosen by their masks)"
         )
-    reach = _reach(data, pool, tile_px, activations, channels, progress)
-    order = _greedy(pool, reach, count) if how == "coverage" else list(range(min(count, len(pool))))
+    if how == "coverage":
+        reach = _reach(data, pool, tile_px, activations, channels, progress)
+        order = _greedy(pool, reach, count)
+        covered = _share(reach, order)
+    else:
+        order, covered = list(range(min(count, len(pool)))), math.nan
     chosen = [pool[i] for i in order]
     seen = {crop.stratum.rsplit(" ", 1)[0] for crop in pool}
-    widest = reach.max(axis=0)
-    alive = widest > 0
-    covered = float((reach[order].max(axis=0)[alive] / widest[alive]).mean()) if alive.any() else 0.0
     available = {name: sum(c.stratum == name for c in pool) for name in sorted({c.stratum for c in pool})}
     missing = () if how == "random" else tuple(name for name in data.classes if name not in seen)
     return Chosen(cut_tiles(data, chosen, tile_px, channels), covered, available, missing)
@@ -146,6 +149,12 @@ def channel_reach(tensors: Iterable[F32]) -> F32:
         axes = tuple(a for a in range(values.ndim) if a != 1)
         parts.append(np.maximum(values.max(axis=axes), -values.min(axis=axes)))
     return np.concatenate(parts)
+
+
+def _share(reach: F32, order: list[int]) -> float:
+    widest = reach.max(axis=0)
+    alive = widest > 0
+    return float((reach[order].max(axis=0)[alive] / widest[alive]).mean()) if alive.any() else 0.0
 
 
 def _greedy(pool: list[Crop], reach: F32, count: int) -> list[int]:

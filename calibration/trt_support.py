@@ -230,7 +230,7 @@ def _unsigned_bytes(model: onnx.ModelProto) -> Iterator[Finding]:
             yield Finding(
                 name_of(node),
                 "uint8-before-cast",
-                "warning",
+                "error",
                 f"{node.op_type} reads uint8 tensor {read[0]}; NVIDIA says that a uint8 input must feed a Cast, and that "
                 "no other layer takes it, not even Transpose (NVIDIA/TensorRT#3985), so the network may not build",
                 f"cast to float first, then {node.op_type}: x.float().permute(...), not x.permute(...).float()",

@@ -53,7 +53,8 @@ class TileGraph(nn.Module):
         return self._answer(self._activate(self.model(self._normalised(tiles_u8)).float()))
 
     def _normalised(self, tiles_u8: Tensor) -> Tensor:
-        return tiles_u8.permute(0, 3, 1, 2).float() * self.get_buffer("scale") + self.get_buffer("shift")
+        # The cast comes first: TensorRT lets nothing but a cast read uint8.
+        return tiles_u8.float().permute(0, 3, 1, 2) * self.get_buffer("scale") + self.get_buffer("shift")
 
     def _activate(self, logits: Tensor) -> Tensor:
         return logits.sigmoid() if self._activation == "sigmoid" else logits.softmax(dim=1)

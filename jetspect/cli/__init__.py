@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from jetspect import __version__
-from jetspect.cli import bundle, calibrate, data, demo, evaluate, export, inspect, run, study, subscribe, train
+from jetspect.cli import bench, bundle, calibrate, data, demo, evaluate, export, inspect, run, study, subscribe, train
 from jetspect.cli.output import fail
 from jetspect.errors import JetspectError
 
@@ -36,6 +36,7 @@ app.command()(study.study)
 app.command()(export.export)
 app.command()(calibrate.calibrate)
 app.command()(evaluate.evaluate)
+app.command()(bench.bench)
 
 
 def _version(asked: bool) -> None:

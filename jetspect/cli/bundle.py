@@ -28,7 +28,9 @@ BundleArgument = Annotated[Path, typer.Argument(help="Bundle folder or .zip.", s
 SHOWN = ("iou", "iou_mean", "image_recall", "image_ap", "image_fp", "image_fn", "defects_kept", "inspected")
 SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "note": "dim"}
 NODES_SHOWN = 3
-KeyOption = Annotated[Path | None, typer.Option("--public-key", help="ed25519 public key (PEM) it must be signed with.")]
+KeyOption = Annotated[
+    Path | None, typer.Option("--public-key", help="ed25519 public key (PEM) it must be signed with.")
+]
 
 
 @app.command(epilog="Example: jetspect bundle show bundles/metal-demo")
@@ -71,7 +73,10 @@ def show(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     console.print(table)
     if m.foreground is not None:
         console.print(f"stage one {escape(m.foreground.provenance.model)}, {escape(m.foreground.provenance.data)}")
-    console.print(f"model {escape(m.provenance.model)}\ndata  {escape(m.provenance.data)}\nsha256 of the manifest {opened.manifest_sha256}")
+    console.print(
+        f"model {escape(m.provenance.model)}\ndata  {escape(m.provenance.data)}\n"
+        f"sha256 of the manifest {opened.manifest_sha256}"
+    )
 
 
 @app.command(epilog="Example: jetspect bundle verify bundles/metal-demo")
@@ -98,7 +103,7 @@ def verify(bundle: BundleArgument, public_key: KeyOption = None, as_json: JsonOp
 
 @app.command(epilog="Example: jetspect bundle keygen --folder keys --name plant")
 def keygen(
-    folder: Annotated[Path, typer.Option(help="Where the two files go.")] = Path("."),
+    folder: Annotated[Path, typer.Option(help="Where the two files go.")] = Path(),
     name: Annotated[str, typer.Option(help="Their name.")] = "jetspect",
     as_json: JsonOption = False,
 ) -> None:

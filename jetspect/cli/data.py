@@ -38,7 +38,11 @@ def kinds(as_json: JsonOption = False) -> None:
         kind = f"{info.kind}\n  :{info.option}" if info.option else info.kind
         missing = [task for task in ALL_TASKS if task not in info.tasks]
         table.add_row(
-            kind, info.title, info.labels, info.split, ", ".join(missing if info.training_defects else [*missing, "training"])
+            kind,
+            info.title,
+            info.labels,
+            info.split,
+            ", ".join(missing if info.training_defects else [*missing, "training"]),
         )
     console.print(table)
 
@@ -61,9 +65,7 @@ def check(
         raise InputError(f"{out} is there already; choose another --out or replace it with --force")
     with progress() as bar:
         task = bar.add_task("checking", total=None)
-        found = check_dataset(
-            dataset, path, on_image=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        found = check_dataset(dataset, path, on_image=lambda done, total: bar.update(task, completed=done, total=total))
     if out is not None and found.examples:
         _write_sheet(out, dataset, path, found)
     if as_json:
@@ -107,7 +109,9 @@ def _quartiles(areas: list[int]) -> dict[str, float] | None:
 
 def _tell(found: DataCheck, out: Path | None) -> None:
     if found.splits:
-        table = Table("split", "images", "defective", "clean", "without label", title=escape(f"data set {found.dataset}"))
+        table = Table(
+            "split", "images", "defective", "clean", "without label", title=escape(f"data set {found.dataset}")
+        )
         for split, count in found.splits.items():
             table.add_row(escape(split), *map(str, (count.images, count.defective, count.clean, count.unlabelled)))
         console.print(table)
@@ -133,5 +137,7 @@ def _tell(found: DataCheck, out: Path | None) -> None:
 def _sizes(sizes: dict[tuple[int, int], int]) -> str:
     if len(sizes) > 3:
         widths, heights = zip(*sizes, strict=True)
-        return f"{len(sizes)} different, {min(widths)} to {max(widths)} px wide, {min(heights)} to {max(heights)} px high"
+        return (
+            f"{len(sizes)} different, {min(widths)} to {max(widths)} px wide, {min(heights)} to {max(heights)} px high"
+        )
     return ", ".join(f"{w} x {h} px ({n} images)" for (w, h), n in sorted(sizes.items()))

@@ -14,7 +14,15 @@ from jetspect.cli.output import JsonOption, console, print_json, progress
 from jetspect.device.probe import probe
 from jetspect.evaluation.datasets import open_dataset
 from jetspect.evaluation.evaluate import evaluate as judge
-from jetspect.evaluation.report import SECTIONS, TEXTS, Subject, refuse_to_overwrite, require_packages, summarise, write_report
+from jetspect.evaluation.report import (
+    SECTIONS,
+    TEXTS,
+    Subject,
+    refuse_to_overwrite,
+    require_packages,
+    summarise,
+    write_report,
+)
 from jetspect.evaluation.worst import draw_worst
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine
@@ -99,11 +107,20 @@ def _table(summary: dict[str, Any], title: str) -> Table:
         table.add_row(name, str(summary[name]), "", "")
     for row in summary["recall_by_area_px"]:
         if row["recall"] is not None:
-            span = f"{row['from']:.0f} px and more" if row["to"] is None else f"{row['from']:.0f} to {row['to'] - 1:.0f} px"
+            span = (
+                f"{row['from']:.0f} px and more"
+                if row["to"] is None
+                else f"{row['from']:.0f} to {row['to'] - 1:.0f} px"
+            )
             table.add_row(f"recall, {span}", f"{row['recall']:.4f}", "", f"of {row['n']} defects")
     for name, values in summary["found_by_class"].items():
         if values["n"]:
-            table.add_row(escape(f"{name} found"), f"{values['object_recall']:.4f}", "", f"of {values['n']} defects, whatever class was said")
+            table.add_row(
+                escape(f"{name} found"),
+                f"{values['object_recall']:.4f}",
+                "",
+                f"of {values['n']} defects, whatever class was said",
+            )
     for name, values in summary["per_class"].items():
         if values["iou"] is not None:
             table.add_row(escape(f"{name} iou"), f"{values['iou']:.4f}", "", "pixels of this class")

@@ -13,7 +13,9 @@ from jetspect.errors import InputError, MissingDependencyError
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of jetspect train, or bare weights.", show_default=False)],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint of jetspect train, or bare weights.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
     dataset: Annotated[str, typer.Option(help="Kind of data set for real tiles; jetspect data kinds lists them.")],
     data: Annotated[Path | None, typer.Option(help="Its folder.")] = None,
@@ -21,17 +23,23 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's by default.")] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
     description: Annotated[str, typer.Option(help="One sentence on what it finds.")] = "",
-    notes: Annotated[Path | None, typer.Option(help="Markdown for the model card: attribution, licence of the data.")] = None,
+    notes: Annotated[
+        Path | None, typer.Option(help="Markdown for the model card: attribution, licence of the data.")
+    ] = None,
     tile: Annotated[int | None, typer.Option(help="Default tile edge in px; chosen from the halo by default.")] = None,
     frame: Annotated[
-        str | None, typer.Option(help="For models that see whole frames: their size, as 704x256; the checkpoint's by default.")
+        str | None,
+        typer.Option(help="For models that see whole frames: their size, as 704x256; the checkpoint's by default."),
     ] = None,
     rendered_golden: Annotated[
-        bool, typer.Option("--rendered-golden", help="Take golden tiles from the synthetic camera, not from the data set.")
+        bool,
+        typer.Option("--rendered-golden", help="Take golden tiles from the synthetic camera, not from the data set."),
     ] = False,
     model: Annotated[str | None, typer.Option(help="For bare weights: registered name or module:factory.")] = None,
     classes: Annotated[str | None, typer.Option(help="For bare weights: class names, comma separated.")] = None,
-    mean: Annotated[str | None, typer.Option(help="For bare weights: mean per channel, 0-255, comma separated.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="For bare weights: mean per channel, 0-255, comma separated.")
+    ] = None,
     std: Annotated[str | None, typer.Option(help="For bare weights: standard deviation per channel, likewise.")] = None,
     foreground: Annotated[
         Path | None, typer.Option(help="Stage one: checkpoint of a model that finds the part on shrunken images.")
@@ -40,9 +48,12 @@ def export(
         int | None, typer.Option(help="Times the frame is shrunk for stage one; by default what its checkpoint says.")
     ] = None,
     foreground_margin: Annotated[
-        int | None, typer.Option(help="Frame px by which the part is grown; two pixels of the shrunken frame by default.")
+        int | None,
+        typer.Option(help="Frame px by which the part is grown; two pixels of the shrunken frame by default."),
     ] = None,
-    min_foreground: Annotated[float, typer.Option(help="Share of a frame that must show the part; below it is UNKNOWN.")] = 0.005,
+    min_foreground: Annotated[
+        float, typer.Option(help="Share of a frame that must show the part; below it is UNKNOWN.")
+    ] = 0.005,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,7 +93,7 @@ def export(
     with console.status("exporting") as status:
         if as_json:
             status.stop()
-        manifest = export_checkpoint(checkpoint, out, options, force=force, report=lambda what: status.update(what))
+        manifest = export_checkpoint(checkpoint, out, options, force=force, report=status.update)
     if as_json:
         print_json({"bundle": str(out), "manifest": manifest_json(manifest)})
         return
@@ -93,7 +104,9 @@ def export(
         if "fp16" not in manifest.graphs:
             console.print("no fp16 graph: it differs too much from the model; MODEL_CARD.md says by how much")
     elif t.mode == "exact":
-        console.print(f"stride {t.stride_px} px, halo {t.halo_px} px (error {t.halo_error:.1e}), tiles of {t.tile_px} px")
+        console.print(
+            f"stride {t.stride_px} px, halo {t.halo_px} px (error {t.halo_error:.1e}), tiles of {t.tile_px} px"
+        )
     else:
         console.print(f"no halo makes tiles exact: overlaps of {t.halo_px} px are blended, tiles of {t.tile_px} px")
     for precision, graph in manifest.graphs.items():

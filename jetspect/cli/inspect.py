@@ -32,7 +32,9 @@ def inspect(
     precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16, int8, int8-trt8 or int8-cpu.")] = "fp32",
     tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
-    pixel_pitch_mm: Annotated[float | None, typer.Option(help="Edge of one pixel on the part, for areas in mm2.")] = None,
+    pixel_pitch_mm: Annotated[
+        float | None, typer.Option(help="Edge of one pixel on the part, for areas in mm2.")
+    ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for pictures with the defects drawn in.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,7 +123,9 @@ def _tell(path: Path, inspection: Inspection) -> None:
     reasons = escape("; ".join(inspection.reasons))
     decided = "" if inspection.decision is None else f"  decision {inspection.decision:.3f}"
     time_ms = inspection.timings.total_ms
-    console.print(f"[{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(str(path))}{decided}  {time_ms:.0f} ms  {reasons}")
+    console.print(
+        f"[{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(str(path))}{decided}  {time_ms:.0f} ms  {reasons}"
+    )
     for d in inspection.defects[:10]:
         left, top, right, bottom = d.box_xyxy
         area = f"{d.area_px} px" + (f" = {d.area_mm2:.2f} mm2" if d.area_mm2 is not None else "")

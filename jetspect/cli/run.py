@@ -49,14 +49,18 @@ def run(
         console.print(f"{counters.inspected} frames: {counts}; {waiting} results wait in {config.outbox.path}")
     if waiting and config.broker is not None:
         broker = f"{config.broker.host}:{config.broker.port}"
-        typer.echo(f"warning: {waiting} results were not acknowledged by {broker}; they go out at the next start", err=True)
+        typer.echo(
+            f"warning: {waiting} results were not acknowledged by {broker}; they go out at the next start", err=True
+        )
 
 
 def _tell(frame: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:
     verdict = inspection.verdict.value
     reasons = escape("; ".join(inspection.reasons))
     time_ms = inspection.timings.total_ms
-    console.print(f"{message.seq:>6}  [{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(frame.frame_id)}  {time_ms:.0f} ms  {reasons}")
+    console.print(
+        f"{message.seq:>6}  [{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(frame.frame_id)}  {time_ms:.0f} ms  {reasons}"
+    )
 
 
 def _tell_json(frame: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:

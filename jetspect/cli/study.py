@@ -17,7 +17,9 @@ from jetspect.runtime.settings import load_settings
 
 
 def study(
-    config: Annotated[Path, typer.Argument(help="Training file (TOML); model and loss in it are replaced.", show_default=False)],
+    config: Annotated[
+        Path, typer.Argument(help="Training file (TOML); model and loss in it are replaced.", show_default=False)
+    ],
     data: Annotated[Path | None, typer.Option(help="Folder of the data set; goes before the file's.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the runs; one sub-folder each.")] = Path("runs/study"),
     model: Annotated[

@@ -116,7 +116,9 @@ class _Table:
         self._live.update(self._table())
 
     def _table(self) -> Table:
-        title = f"{self.results} results, {self._repeated} repeated, {self._missing} missing, {self._malformed} malformed"
+        title = (
+            f"{self.results} results, {self._repeated} repeated, {self._missing} missing, {self._malformed} malformed"
+        )
         table = Table("time", "station", "seq", "part", "verdict", "defects", "took", "reasons", title=title)
         for row in self._rows:
             table.add_row(*row)

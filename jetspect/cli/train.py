@@ -49,7 +49,9 @@ def train(
                 whole_wh=trainer.whole_wh,
             )
         except OSError as error:
-            raise TrainingError(f"{error.filename or out} cannot be read or written: {error.strerror or error}") from error
+            raise TrainingError(
+                f"{error.filename or out} cannot be read or written: {error.strerror or error}"
+            ) from error
         plot_log(out / "log.csv", out / "curve.png")
     if as_json:
         print_json({"checkpoint": str(best), "log": str(out / "log.csv"), "info": checkpoint.info})

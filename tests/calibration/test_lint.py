@@ -366,7 +366,7 @@ def test_a_uint8_image_is_cast_before_anything_else() -> None:
     late, early = Draft(), Draft()
     late.node("Cast", late.node("Transpose", "x"), to=TensorProto.FLOAT)
     early.node("Transpose", early.node("Cast", "x", to=TensorProto.FLOAT))
-    assert said(found(late, "uint8-before-cast", kind=TensorProto.UINT8)) == [("transpose0", "warning", TARGETS)]
+    assert said(found(late, "uint8-before-cast", kind=TensorProto.UINT8)) == [("transpose0", "error", TARGETS)]
     assert not found(early, "uint8-before-cast", kind=TensorProto.UINT8)
 
 
@@ -422,4 +422,4 @@ def test_what_the_calibration_writes_has_no_error() -> None:
         findings = lint(made, targets=targets, precision=precision)
         assert not [f for f in findings if f.severity == "error"]
         # Warnings that are no fault of the calibration's.
-        assert {f.rule for f in findings if f.severity == "warning"} <= {"uint8-before-cast", "transposed-per-channel"}
+        assert {f.rule for f in findings if f.severity == "warning"} <= {"transposed-per-channel"}
