@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jetspect.calibration.activations import Activations
 from jetspect.calibration.coverage import Chosen, choose_crops
 from jetspect.calibration.crops import select_crops
-from jetspect.calibration.gate import Limits, Row, measure
+from jetspect.calibration.gate import Limits, Row, measure, measure_engine
 from jetspect.calibration.graphs import Graphs, make_graphs
 from jetspect.calibration.judge import Judge
 from jetspect.calibration.network import Network, Weighted
 from jetspect.calibration.outcome import Outcome
 from jetspect.calibration.quantize import float_activations, quantised_activations
 from jetspect.calibration.ranges import Histogram, Method, measure_ranges
+from jetspect.calibration.reference import TorchEngine
 from jetspect.calibration.search import Found, give_back_one_more, search
 from jetspect.calibration.sensitivity import Budget, Trial
 from jetspect.calibration.update import draft_bundle, finish_manifest, write_update
@@ -43,6 +44,8 @@ class CalibrateOptions:
         Splits: what ranges are measured on, and what INT8 is judged on.
     least_int8
         Share of the multiply-adds that must be INT8.
+    checkpoint
+        What the bundle was exported from: PyTorch joins the table.
     """
 
     dataset: str
@@ -56,6 +59,7 @@ class CalibrateOptions:
     seed: int = 0
     tile_px: int = TILE_PX
     judge_tiles: int = JUDGE_TILES
+    checkpoint: Path | None = None
 
 
 def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda *_: None) -> Outcome:
@@ -73,6 +77,7 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
     """
     bundle = Bundle.open(path)
     _check(bundle, path, options)
+    torch = TorchEngine(options.checkpoint, bundle.manifest) if options.checkpoint is not None else None
     train = open_dataset(options.dataset, options.data, options.crops_from, protocol="evaluate")
     images = open_dataset(options.dataset, options.data, options.judge_on, protocol="evaluate")
     network, channels = Network(float_twin(bundle.graph("fp32"))), bundle.manifest.input.channels
@@ -101,7 +106,7 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
         ranges = measure_ranges(histograms, best.method)
         graphs = make_graphs(bundle.graph("fp32"), best.plan, ranges, judge.tiles[:1])
         recipe = _recipe(options, chosen, best, convolutions, graphs)
-        draft = draft_bundle(bundle, graphs, judge, recipe)
+        draft = draft_bundle(bundle, graphs, judge, recipe, best.threshold_shift)
         fixed = fixed or measure(draft, images, [p for p in ("fp32", "fp16") if p in draft.manifest.graphs], progress)
         rows = [*fixed, *measure(draft, images, [p for p in ("int8", "int8-cpu") if p in graphs.data], progress)]
         faults = limits.faults(rows[0], next(r for r in rows if r.name == "int8"))
@@ -143,6 +148,8 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
         rows=tuple(rows),
         recipe=recipe,
     )
+    if torch is not None:
+        outcome = replace(outcome, rows=(*rows, measure_engine(draft, torch, images, "pytorch", progress=progress)))
     if manifest is not None:
         write_update(path, bundle, outcome)
     return outcome
@@ -231,5 +238,6 @@ def _recipe(
         "given_back": list(found.given_back),
         "one_scale": sorted(name for name, yes in found.shared.items() if yes),
         "several_scales": sorted(name for name, yes in found.shared.items() if not yes),
+        "threshold_shift": found.threshold_shift,
         "cpu_speedup": round(graphs.cpu_speedup, 2),
     }

@@ -88,10 +88,11 @@ class Judge:
             raise ValueError(f"answers come in order: expected tile {len(self._reference)}, got {index}")
         self._reference.append(_levels(probabilities))
 
-    def add(self, tally: Tally, index: int, probabilities: F32) -> None:
-        """Count a graph's answer for a tile, K x T x T."""
+    def add(self, tally: Tally, index: int, probabilities: F32, *, shift_levels: int = 0) -> None:
+        """Count a graph's answer for a tile, K x T x T, with thresholds moved by steps of 1/255."""
         scores, truth = _levels(probabilities), self._truths[index]
-        said = paint(find_components(scores, self._output), (scores.shape[1], scores.shape[2])) > 0
+        output = self._output.shifted(shift_levels)
+        said = paint(find_components(scores, output), (scores.shape[1], scores.shape[2])) > 0
         said = said[: truth.shape[0], : truth.shape[1]]
         tally.pixels = tally.pixels + confusion(said, truth)
         tally.objects += match_objects(said, truth).objects

@@ -101,10 +101,12 @@ def quantise(network: Network, plan: Plan, *, transposed_per_tensor: bool = Fals
     }
     identities = dict(residuals(network, plan.nodes))
     _check(network, plan)
+    # The quantiser wants a range for both branches of an Add; the pair on the convolution's is taken out again.
+    stand_in = {t: (-1.0, 1.0) for n in network.nodes if n.name in identities for t in n.input}
     model = _run_quantiser(
         network,
         nodes=[*plan.nodes, *identities],
-        ranges=_shared(plan),
+        ranges={**stand_in, **_shared(plan)},
         activations=QuantType.QInt8,
         options={
             "ActivationSymmetric": True,

@@ -18,6 +18,8 @@ BINS = 4096
 # Symmetric int8: -127 to 127, so that zero is exact and the scale is the same on both sides.
 LEVELS = 127
 PERCENTILE = 99.99
+# Bins per unit must fit into float32.
+_LEAST_POWER = -100
 
 
 class Histogram:
@@ -44,9 +46,11 @@ class Histogram:
             bins = len(self.counts)
             index = (values.ravel() * np.float32(bins / (2 * self.reach)) + np.float32(bins // 2)).astype(np.int32)
             self.counts += np.bincount(np.minimum(index, bins - 1, out=index), minlength=bins)
+        else:  # nothing but zeros so far; their bin stays where it is when the reach grows
+            self.counts[len(self.counts) // 2] += values.size
 
     def _reach(self, largest: float) -> None:
-        wanted = 2.0 ** int(np.ceil(np.log2(largest)))
+        wanted = 2.0 ** max(int(np.ceil(np.log2(largest))), _LEAST_POWER)
         bins = len(self.counts)
         while self.reach and self.reach < wanted:
             merged = np.zeros_like(self.counts)

@@ -79,6 +79,16 @@ class Trial:
             self._progress(what, index + 1, len(self.judge))
         return self.judge.quality(tally)
 
+    def quality_by_shift(self, plan: Plan, shifts: Sequence[int]) -> dict[int, Quality]:
+        """Run a plan's graph once on every tile and judge it with thresholds moved by each of these steps of 1/255."""
+        session, tallies = open_session(quantise(self.network, plan)), {shift: Tally() for shift in shifts}
+        for index, tile in enumerate(self.judge.tiles):
+            answer: F32 = session.run(None, {self._input: tile[None]})[0]
+            for shift, tally in tallies.items():
+                self.judge.add(tally, index, answer[0], shift_levels=shift)
+            self._progress("thresholds", index + 1, len(self.judge))
+        return {shift: self.judge.quality(tally) for shift, tally in tallies.items()}
+
     def ablate(self, plan: Plan, blocks: Sequence[tuple[str, tuple[str, ...], float]]) -> tuple[BlockLoss, ...]:
         """Quantise one block at a time and measure what that loses.
 

@@ -35,7 +35,9 @@ _PARITY_TILES = 16
 _ANY = GoldenTolerance(max_levels=255, mean_levels=255.0)
 
 
-def draft_bundle(bundle: Bundle, graphs: Graphs, judge: Judge, recipe: Mapping[str, Any]) -> Bundle:
+def draft_bundle(
+    bundle: Bundle, graphs: Graphs, judge: Judge, recipe: Mapping[str, Any], threshold_shift: int = 0
+) -> Bundle:
     """Return the bundle with these graphs, in memory, and with tolerances that let every engine pass: it is to be measured."""
     thresholds = [c.threshold for c in bundle.manifest.output.classes]
     reference = float_scorer(float_twin(bundle.graph("fp32")))
@@ -49,6 +51,7 @@ def draft_bundle(bundle: Bundle, graphs: Graphs, judge: Judge, recipe: Mapping[s
             sha256=hashlib.sha256(data).hexdigest(),
             parity=measure_parity(reference, _scorer(data, precision), judge.tiles[:_PARITY_TILES], thresholds),
             tolerance=_ANY,
+            threshold_shift=threshold_shift,
             recipe=dict(recipe),
         )
     kept = {p: g for p, g in bundle.manifest.graphs.items() if p not in INT8}

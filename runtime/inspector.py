@@ -54,13 +54,13 @@ class Inspector:
 
     def __init__(self, bundle: Bundle, engine: Engine, settings: InspectorSettings | None = None) -> None:
         self._settings = settings or InspectorSettings()
-        self._manifest = bundle.manifest
+        self._manifest = bundle.manifest.at(engine.info.precision)
         self._engine = engine
         self._check_settings()
         pitch = self._settings.pixel_pitch_mm
         self._pixel_area = None if pitch is None else pitch * pitch
-        self._mapper = open_mapper(bundle.manifest, engine, self._settings.tiling)
-        self._finder = open_finder(bundle.manifest, engine, self._settings.foreground)
+        self._mapper = open_mapper(self._manifest, engine, self._settings.tiling)
+        self._finder = open_finder(self._manifest, engine, self._settings.foreground)
         self._try_region()
         self.model = ModelIdentity(
             name=bundle.manifest.name,

@@ -123,6 +123,21 @@ class OutputContract(Part):
     connectivity: Literal[4, 8] = 8
     decision: DecisionSpec | None = Field(None, description="For models that decide on the image as a whole")
 
+    def shifted(self, levels: int) -> OutputContract:
+        """Return the contract with every threshold moved by steps of 1/255, within 0 and 1."""
+        if not levels:
+            return self
+        moved = tuple(
+            c.model_copy(
+                update={
+                    "threshold": min(1.0, max(1 / 255, c.threshold + levels / 255)),
+                    "threshold_low": min(1.0, max(1 / 255, c.threshold_low + levels / 255)),
+                }
+            )
+            for c in self.classes
+        )
+        return self.model_copy(update={"classes": moved})
+
     @model_validator(mode="after")
     def _unique(self) -> OutputContract:
         names = [c.name for c in self.classes]
@@ -155,6 +170,12 @@ class GraphSpec(Part):
     parity: Parity
     tolerance: GoldenTolerance
     accuracy: dict[str, float] = Field(default_factory=dict, description="Metric -> value measured with this graph")
+    threshold_shift: int = Field(
+        0,
+        ge=-64,
+        le=64,
+        description="Steps of 1/255 added to every threshold for this graph, fitted when it was calibrated",
+    )
     recipe: dict[str, Any] = Field(default_factory=dict, description="How the precision was reached (calibration)")
 
 
@@ -217,6 +238,11 @@ class Manifest(Part):
     graphs: dict[Precision, GraphSpec] = Field(min_length=1)
     golden: GoldenSpec
     foreground: ForegroundSpec | None = Field(None, description="Stage one of a two-stage model")
+
+    def at(self, precision: str) -> Manifest:
+        """Return the manifest as it holds for one graph: with the thresholds of that graph."""
+        spec = self.graphs.get(precision)  # type: ignore[call-overload]  # an engine outside bundles has no shift
+        return self if spec is None else self.model_copy(update={"output": self.output.shifted(spec.threshold_shift)})
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:

@@ -36,6 +36,9 @@ def calibrate(
     judge_tiles: Annotated[
         int, typer.Option(min=8, help="Tiles that plans are compared on; whole images have the last word.")
     ] = 96,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="What the bundle was exported from, to put PyTorch into the table.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of crops.")] = 0,
     report: Annotated[
         Path | None, typer.Option(help="HTML report; BUNDLE-calibration.html beside the bundle by default.")
@@ -53,10 +56,15 @@ def calibrate(
         from jetspect.calibration.calibrate import calibrate as run
         from jetspect.calibration.gate import Limits
         from jetspect.calibration.ranges import METHODS, Method
+        from jetspect.calibration.report import default_path, refuse_to_overwrite, write_report
+        from jetspect.evaluation.report import require_packages
     except ImportError as error:
         raise MissingDependencyError(error.name or "onnx", "calibrating", "pip install 'jetspect[export]'") from error
     if method != "auto" and method not in METHODS:
         raise InputError(f"method {method!r} is not known; use auto, {', '.join(METHODS)}")
+    page = default_path(bundle) if report is None else report
+    refuse_to_overwrite(page, bundle)
+    require_packages()
     options = CalibrateOptions(
         dataset=dataset,
         data=data,
@@ -69,6 +77,7 @@ def calibrate(
         seed=seed,
         tile_px=tile,
         judge_tiles=judge_tiles,
+        checkpoint=checkpoint,
     )
     with progress() as bar:
         tasks: dict[str, Any] = {}
@@ -81,10 +90,13 @@ def calibrate(
                 bar.remove_task(tasks.pop(what))
 
         outcome = run(bundle, options, show)
+        bar.add_task("drawing the report", total=None)
+        write_report(page, outcome)
     if as_json:
-        print_json({"bundle": str(bundle), **outcome.as_dict()})
+        print_json({"bundle": str(bundle), "report": str(page), **outcome.as_dict()})
     else:
         _print(bundle, outcome)
+        console.print(f"look at {page}", markup=False)
     if not outcome.passed:
         sys.exit(1)
 
@@ -100,11 +112,13 @@ def _print(bundle: Path, outcome: Outcome) -> None:
     console.print(table)
     quality, found = outcome.found.quality, outcome.found
     console.print(
-        f"{recipe['crops']} crops of {recipe['data']}, ranges by {found.method}; {outcome.int8_share:.1%} of the multiply-adds in INT8"
+        f"{recipe['crops']} crops of {recipe['data']}, ranges by {found.method}; "
+        f"{outcome.int8_share:.1%} of the multiply-adds in INT8"
     )
     console.print(
-        f"on {len(outcome.judge)} tiles: IoU {outcome.fp32.iou:.4f} to {quality.iou:.4f}, defects found {outcome.fp32.recall:.4f} to "
-        f"{quality.recall:.4f}, small ones {outcome.fp32.small_recall:.4f} to {quality.small_recall:.4f}"
+        f"on {len(outcome.judge)} tiles: IoU {outcome.fp32.iou:.4f} to {quality.iou:.4f}, "
+        f"defects found {outcome.fp32.recall:.4f} to {quality.recall:.4f}, "
+        f"small ones {outcome.fp32.small_recall:.4f} to {quality.small_recall:.4f}"
     )
     if found.given_back:
         console.print(f"back to FP16: {', '.join(found.given_back)}", markup=False)

@@ -18,7 +18,7 @@ from jetspect.runtime.sources.synthetic import render_part
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLE = REPOSITORY / "bundles" / "metal-demo"
-COMMANDS = ("demo", "train", "export", "evaluate", "inspect", "run", "subscribe")
+COMMANDS = ("demo", "train", "export", "calibrate", "bench", "evaluate", "inspect", "run", "subscribe")
 
 
 def jetspect(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jetspect.errors import ExportError
-from jetspect.export.writer import refuse_to_lose, write_bundle
+from jetspect.export import writer
+from jetspect.export.writer import exchange, refuse_to_lose, write_bundle
 from jetspect.runtime.bundle import SUMS, Bundle
 
 SHIPPED = Path(__file__).resolve().parents[2] / "bundles" / "metal-demo"
@@ -38,6 +39,27 @@ def test_a_bundle_is_replaced_with_force_only(files: dict[str, bytes], tmp_path:
     assert Bundle.open(out).file("MODEL_CARD.md") == files["MODEL_CARD.md"]
     write_bundle(changed, out, force=True)
     assert Bundle.open(out).file("MODEL_CARD.md") == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_two_folders_change_places_in_one_step(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    assert exchange(tmp_path / "one", tmp_path / "other")
+    assert (tmp_path / "one" / "file").read_text() == "other"
+    assert (tmp_path / "other" / "file").read_text() == "one"
+    assert not exchange(tmp_path / "one", tmp_path / "absent")
+    assert (tmp_path / "one" / "file").read_text() == "other"
+
+
+def test_a_bundle_is_replaced_where_folders_cannot_change_places(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "exchange", lambda one, other: False)  # a file system without it
+    write_bundle(files, tmp_path / "b", force=False)
+    write_bundle({**files, "MODEL_CARD.md": b"new"}, tmp_path / "b", force=True)
+    assert Bundle.open(tmp_path / "b").file("MODEL_CARD.md") == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 

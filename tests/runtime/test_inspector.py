@@ -45,6 +45,24 @@ def test_tiling_gives_the_whole_frame_answer(bundle: Bundle, part: SyntheticPart
     assert np.abs(maps[0] - maps[2]).max() <= 1
 
 
+def test_a_graph_may_have_thresholds_of_its_own(bundle: Bundle, part: SyntheticPart) -> None:
+    """A shift moves both thresholds of every class for that graph alone; scores stay as they are."""
+    graphs = dict(bundle.manifest.graphs)
+    graphs["fp16"] = graphs["fp16"].model_copy(update={"threshold_shift": 20})
+    manifest = bundle.manifest.model_copy(update={"graphs": graphs})
+    classes = zip(bundle.manifest.output.classes, manifest.at("fp16").output.classes, strict=True)
+    for before, after in classes:
+        assert after.threshold == pytest.approx(min(1.0, before.threshold + 20 / 255))
+        assert after.threshold_low == pytest.approx(min(1.0, before.threshold_low + 20 / 255))
+    assert manifest.at("fp32").output == bundle.manifest.output
+    moved = Bundle(bundle.path, {n: bundle.file(n) for n in bundle.sizes}, manifest, signature="test")
+    areas = {}
+    for name, opened in (("as it is", bundle), ("shifted", moved)):
+        with Inspector(opened, open_engine(opened, precision="fp16")[0]) as inspector:
+            areas[name] = int((inspector.segment(part.image) > 0).sum())
+    assert 0 < areas["shifted"] < areas["as it is"]
+
+
 def test_timings_add_up_and_the_model_is_named(inspector: Inspector, part: SyntheticPart) -> None:
     inspection = inspector.inspect(Frame(part.image, "part", part_id="P1", origin="here"))
     t = inspection.timings
