@@ -103,7 +103,7 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
     for _ in range(ROUNDS):
         assert found is not None
         best = found
-        ranges = measure_ranges(histograms, best.method)
+        ranges = _every_range(histograms, best.method)
         graphs = make_graphs(bundle.graph("fp32"), best.plan, ranges, judge.tiles[:1])
         recipe = _recipe(options, chosen, best, convolutions, graphs)
         draft = draft_bundle(bundle, graphs, judge, recipe, best.threshold_shift)
@@ -178,6 +178,13 @@ def observe(network: Network, chosen: Chosen, progress: Progress = lambda *_: No
     return histograms
 
 
+def _every_range(histograms: Mapping[str, Histogram], method: Method) -> dict[str, tuple[float, float]]:
+    """Return the ranges of all activations; what TensorRT needs was checked before, elsewhere a constant is no fault."""
+    living = {t: h for t, h in histograms.items() if h.highest > h.lowest}
+    constant = {t: (min(h.lowest, 0.0), max(h.highest, 1e-3)) for t, h in histograms.items() if t not in living}
+    return {**measure_ranges(living, method), **constant}
+
+
 def int8_share(convolutions: tuple[Weighted, ...], nodes: frozenset[str]) -> float:
     """Return the share of the multiply-adds that these convolutions do."""
     return sum(c.macs for c in convolutions if c.name in nodes) / sum(c.macs for c in convolutions)
@@ -216,7 +223,18 @@ def _notes(chosen: Chosen, options: CalibrateOptions, graphs: Graphs, rows: list
     iou: Mapping[str, Any] = {r.name: r.measures["iou"] for r in rows}
     if iou.get("fp16") is not None and iou["fp32"] - iou["fp16"] > FP16_DROP:
         notes.append(f"fp16 loses {iou['fp32'] - iou['fp16']:.4f} of IoU, more than {FP16_DROP:g}")
-    return (*notes, *graphs.notes)
+    return (*notes, *_classes_that_lose(rows, options.limits.max_iou_drop), *graphs.notes)
+
+
+def _classes_that_lose(rows: list[Row], most: float) -> list[str]:
+    """Name classes whose own IoU falls by more than is allowed in all; pooled over all pixels a rare class hardly shows."""
+    found = []
+    for name, counts in rows[0].evaluation.per_class.items():
+        for row in rows[1:]:
+            lost = counts.iou - row.evaluation.per_class[name].iou
+            if len(rows[0].evaluation.shared) > 1 and lost > most:
+                found.append(f"{row.name} loses {lost:.4f} of IoU on class {name}")
+    return found
 
 
 def _recipe(

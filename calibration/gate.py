@@ -118,4 +118,5 @@ def best_level(histogram: ScoreHistogram) -> int:
     hits = np.cumsum(histogram.defect[::-1])[::-1]
     alarms = np.cumsum(histogram.clean[::-1])[::-1]
     union = np.maximum(alarms + histogram.defect.sum(), 1)
-    return max(1, int(np.argmax(hits / union)))
+    # Level 0 would call every pixel defective; a threshold is at least 1.
+    return 1 + int(np.argmax((hits / union)[1:]))

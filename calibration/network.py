@@ -82,6 +82,13 @@ class Network:
         return {i.name: tuple(i.dims) for i in self.model.graph.initializer}
 
     @cached_property
+    def floats(self) -> frozenset[str]:
+        """Names of the float32 tensors that nodes make; the others count, compare, or hold shapes."""
+        known = onnx.shape_inference.infer_shapes(self.model).graph
+        values = (*known.value_info, *known.output)
+        return frozenset(v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT)
+
+    @cached_property
     def heads(self) -> frozenset[str]:
         """Names of the convolutions behind which there is no other one: they make the logits."""
         found: set[str] = set()
@@ -152,6 +159,8 @@ class Network:
         keep = ""
         if node.name in self.heads:
             keep = "it makes the logits"
+        elif output[2:] == (1, 1):
+            keep = "it works on one pixel, as after global pooling"
         elif min(inside, outside) < THIN and not (stem and inside <= STEM and outside >= THIN):
             keep = f"{inside} channels in and {outside} out, below {THIN}"
         return Weighted(

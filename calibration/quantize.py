@@ -17,6 +17,8 @@ from jetspect.errors import CalibrationError
 
 Ranges = Mapping[str, tuple[float, float]]
 PER_CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}
+# What lies between convolutions and is as good in integers, on processors.
+_PASSING = ("MaxPool", "Concat", "Relu")
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,12 @@ def residuals(network: Network, nodes: Iterable[str]) -> list[tuple[str, str]]:
 
 def float_activations(network: Network) -> tuple[str, ...]:
     """Return the activations that a graph for processors may quantise: what convolutions and what lies between them make."""
-    kinds = (*WEIGHTED, "MaxPool", "Concat", "Relu", "Add")
-    first = next(i for i, n in enumerate(network.nodes) if n.op_type in WEIGHTED)
     behind = _behind(network)
-    made = [n.output[0] for n in network.nodes[first:] if n.op_type in kinds and n.output[0] not in behind]
-    reads = [n.input[0] for n in network.nodes if n.op_type in WEIGHTED]
-    return tuple(dict.fromkeys([*reads, *made]))
+    nodes = [n for n in network.nodes if n.op_type in (*WEIGHTED, *_PASSING) and n.output[0] not in behind]
+    tensors = dict.fromkeys(t for n in nodes for t in (n.input if n.op_type == "Concat" else n.input[:1]))
+    heads = [n for n in network.nodes if n.name in network.heads]
+    tensors |= dict.fromkeys([*(n.output[0] for n in nodes), *(n.input[0] for n in heads)])
+    return tuple(t for t in tensors if t in network.floats)
 
 
 def quantise(network: Network, plan: Plan, *, transposed_per_tensor: bool = False) -> bytes:
@@ -94,11 +96,7 @@ def quantise(network: Network, plan: Plan, *, transposed_per_tensor: bool = Fals
     CalibrationError
         A plan names nodes that are no convolutions, or lacks a range.
     """
-    alone = {
-        n.input[1]: [{"quant_type": QuantType.QInt8, "symmetric": True}]
-        for n in network.nodes
-        if n.op_type == "ConvTranspose" and n.name in plan.nodes and transposed_per_tensor
-    }
+    alone = _one_scale(n for n in network.nodes if n.name in plan.nodes and transposed_per_tensor)
     identities = dict(residuals(network, plan.nodes))
     _check(network, plan)
     # The quantiser wants a range for both branches of an Add; the pair on the convolution's is taken out again.
@@ -113,7 +111,7 @@ def quantise(network: Network, plan: Plan, *, transposed_per_tensor: bool = Fals
             "AddQDQPairToWeight": True,
             "QuantizeBias": False,
             "OpTypesToExcludeOutputQuantization": [*WEIGHTED, "Add"],
-            **({"TensorQuantOverrides": alone} if alone else {}),
+            **alone,
         },
     )
     _strip_convolution_branches(model, identities)
@@ -128,15 +126,19 @@ def quantise_for_cpu(network: Network, plan: Plan) -> bytes:
     """
     _check(network, plan)
     behind = _behind(network)
-    passing = [
-        n.name for n in network.nodes if n.op_type in ("MaxPool", "Concat", "Relu") and n.output[0] not in behind
-    ]
+    passing = [n.name for n in network.nodes if n.op_type in _PASSING and n.output[0] in network.floats - behind]
     model = _run_quantiser(
         network,
         nodes=[*plan.nodes, *passing],
         ranges=plan.ranges,
         activations=QuantType.QUInt8,
-        options={"ActivationSymmetric": False, "AddQDQPairToWeight": False, "QuantizeBias": True},
+        options={
+            "ActivationSymmetric": False,
+            "AddQDQPairToWeight": False,
+            "QuantizeBias": True,
+            # The quantiser takes a bias in groups for one of fewer channels.
+            **_one_scale(n for n in network.nodes if n.name in plan.nodes and _groups(n) > 1),
+        },
     )
     return _finish(model)
 
@@ -172,6 +174,18 @@ def _run_quantiser(
     quantiser.model.topological_sort()
     quantised: onnx.ModelProto = quantiser.model.model
     return quantised
+
+
+def _one_scale(nodes: Iterable[onnx.NodeProto]) -> dict[str, Any]:
+    """Return the option that gives each transposed convolution among the nodes one scale for all its weights."""
+    alone = {
+        n.input[1]: [{"quant_type": QuantType.QInt8, "symmetric": True}] for n in nodes if n.op_type == "ConvTranspose"
+    }
+    return {"TensorQuantOverrides": alone} if alone else {}
+
+
+def _groups(node: onnx.NodeProto) -> int:
+    return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
 
 
 def _shared(plan: Plan) -> dict[str, tuple[float, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Images": ("image_recall", "image_fpr", "image_ap", "image_auroc"),
 }
 LOWER_IS_BETTER = ("image_fpr",)
-# What is smaller than half of the last digit shown is no difference.
-_NOISE = 5e-5
+# What is smaller than half of the last digit shown is no difference; what is smaller than the second is not worth a word.
+_NOISE, _WORTH_A_WORD = 5e-5, 5e-4
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,12 @@ def refuse_to_overwrite(path: Path, bundle: Path) -> None:
     if bundle.resolve() in path.resolve().parents:
         raise InputError(f"{path} is inside the bundle, which holds only its own files; choose another --report")
     folder = next(p for p in path.absolute().parents if p.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(
-            f"{path} cannot be written: {folder} is no folder that you may write to; choose another --report"
-        )
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # file modes do not tell of read-only file systems
+            pass
+    except OSError as error:
+        why = f"{folder} takes no files ({error.strerror or error})"
+        raise InputError(f"{path} cannot be written: {why}; choose another --report") from error
     if not path.exists():
         return
     try:
@@ -158,10 +160,14 @@ def whole_images(outcome: Outcome) -> list[Line]:
             lines += _by_size(rows)
     lines += [Line("IoU of each class"), *_by_class(rows)] if len(rows[0].evaluation.shared) > 1 else []
     alarms = {"fp32": outcome.fp32.false_tiles, "int8": outcome.found.quality.false_tiles}
-    lines.append(Line("Judge's tiles"))
+    lines.append(Line("Tiles that plans were compared on"))
     lines.append(Line("clean tiles with anything found", _cells([alarms.get(r.name) for r in rows], lower=True)))
-    lines.append(Line("Threshold with the best IoU"))
-    lines.append(Line("best for pixels, 0 to 1", tuple(_level(row.best_level, rows[0].best_level) for row in rows)))
+    lines.append(Line("Thresholds"))
+    lines.append(Line("threshold with the best IoU", tuple(_level(r.best_level, rows[0].best_level) for r in rows)))
+    shifts: dict[str, int] = {p: graph.threshold_shift for p, graph in outcome.draft.manifest.graphs.items()}
+    if any(shifts.values()):
+        cells = tuple(Cell(f"{shift:+d} levels" if (shift := shifts.get(row.name, 0)) else "0 levels") for row in rows)
+        lines.append(Line("the bundle's thresholds are moved by", cells))
     return lines
 
 
@@ -242,12 +248,12 @@ def _cell(value: Value, before: Value, lower: bool) -> Cell:
     if before is None or math.isnan(before):
         return Cell(f"{value:.4f}")
     change = value - before
-    return Cell(f"{value:.4f}", _signed(change), (change if lower else -change) > _NOISE)
+    return Cell(f"{value:.4f}", _signed(change), (change if lower else -change) >= _WORTH_A_WORD)
 
 
 def _level(level: int, before: int) -> Cell:
     shift = level - before
-    return Cell(f"{level / 255:.3f}", f"{shift:+d} level{'' if abs(shift) == 1 else 's'}" if shift else "")
+    return Cell(f"{level / 255:.3f}", f"{shift:+d} level{'' if abs(shift) == 1 else 's'}" if shift else "same")
 
 
 def _signed(change: float) -> str:

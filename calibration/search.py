@@ -93,7 +93,8 @@ def give_back_one_more(trial: Trial, found: Found, budget: Budget) -> Found | No
         return None
     block = max(fitting, key=lambda b: b.quality.error_levels)
     plan = found.plan.without(block.nodes)
-    quality = trial.quality(plan, f"{block.block} in FP16")
+    # What is found keeps its thresholds, so they are what it is judged with.
+    quality = trial.quality_by_shift(plan, (found.threshold_shift,))[found.threshold_shift]
     return replace(found, plan=plan, quality=quality, given_back=(*found.given_back, block.block))
 
 

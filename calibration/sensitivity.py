@@ -12,7 +12,7 @@ import onnx
 from jetspect.calibration.activations import F32, Activations, open_session
 from jetspect.calibration.judge import Judge, Quality, Tally
 from jetspect.calibration.network import Network, Weighted
-from jetspect.calibration.quantize import Plan, drop_unused, quantise
+from jetspect.calibration.quantize import Plan, drop_unused, quantise, quantised_activations
 from jetspect.errors import CalibrationError
 
 Progress = Callable[[str, int, int], None]
@@ -103,7 +103,7 @@ class Trial:
     def _ablate(
         self, plan: Plan, blocks: Sequence[tuple[str, tuple[str, ...], float]], before: int, total: int
     ) -> Iterator[BlockLoss]:
-        cuts = [live_tensors(self.network, nodes) for _, nodes, _ in blocks]
+        cuts = [live_tensors(self.network, touched(self.network, nodes)) for _, nodes, _ in blocks]
         suffixes = [
             open_session(start_from(quantise(self.network, plan.only(nodes)), cut))
             for (_, nodes, _), cut in zip(blocks, cuts, strict=True)
@@ -210,6 +210,12 @@ def merged(groups: Iterable[frozenset[str]]) -> tuple[frozenset[str], ...]:
         common = [g for g in result if g & group]
         result = [g for g in result if not g & group] + [group.union(*common)]
     return tuple(result)
+
+
+def touched(network: Network, nodes: Iterable[str]) -> tuple[str, ...]:
+    """Return the nodes that see quantised values when these convolutions become INT8: whatever reads the same activations."""
+    quantised = set(quantised_activations(network, nodes))
+    return tuple(n.name for n in network.nodes if quantised & set(n.input))
 
 
 def live_tensors(network: Network, nodes: Iterable[str]) -> tuple[str, ...]:

@@ -194,6 +194,7 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.name, graph.doc_string = "tiles_to_scores", ""
     del graph.metadata_props[:]
     del graph.value_info[:]
+    _read_through_cast(graph)
     for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
         part.doc_string = ""
         del part.metadata_props[:]
@@ -203,6 +204,21 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
             if label and not axis.HasField("dim_value"):  # a frame graph has one size
                 axis.dim_param = label
     return model
+
+
+def _read_through_cast(graph: onnx.GraphProto) -> None:
+    """Let nothing but the first Cast read the uint8 input, as TensorRT asks: models also look at its shape."""
+    image = graph.input[0].name
+    index = next((i for i, n in enumerate(graph.node) if n.op_type == "Cast" and n.input[0] == image), None)
+    if index is None:
+        return
+    cast = onnx.NodeProto.FromString(graph.node[index].SerializeToString())
+    del graph.node[index]
+    graph.node.insert(0, cast)
+    for node in graph.node[1:]:
+        for position, tensor in enumerate(node.input):
+            if tensor == image:
+                node.input[position] = cast.output[0]
 
 
 @contextlib.contextmanager
