@@ -48,6 +48,8 @@ def compare_precisions(
     manifest = bundle.manifest
     stride, tiling = manifest.tiling.stride_px, manifest.tiling
     width, height = tiling.frame_wh or (tile_px or tiling.tile_px,) * 2
+    if tile_px is not None and tiling.frame_wh is not None:
+        raise InputError(f"{manifest.name} sees whole frames of {width} x {height} px; leave --tile out")
     if width % stride or height % stride:
         raise InputError(
             f"tiles of {tile_px} px are no multiple of the model's stride of {stride} px; choose another --tile"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from jetspect.calibration.activations import Activations
-from jetspect.calibration.coverage import Chosen, choose_crops
+from jetspect.calibration.coverage import LEAST_CROPS, Chosen, choose_crops
 from jetspect.calibration.crops import select_crops
 from jetspect.calibration.gate import Limits, Row, measure, measure_engine
 from jetspect.calibration.graphs import Graphs, make_graphs
@@ -17,7 +17,7 @@ from jetspect.calibration.network import Network, Weighted
 from jetspect.calibration.outcome import Outcome
 from jetspect.calibration.quantize import float_activations, quantised_activations
 from jetspect.calibration.ranges import Histogram, Method, measure_ranges
-from jetspect.calibration.reference import TorchEngine
+from jetspect.calibration.reference import open_torch
 from jetspect.calibration.search import Found, give_back_one_more, search
 from jetspect.calibration.sensitivity import Budget, Trial
 from jetspect.calibration.update import draft_bundle, finish_manifest, write_update
@@ -28,6 +28,7 @@ from jetspect.runtime.bundle import Bundle
 
 Progress = Callable[[str, int, int], None]
 TILE_PX = 384
+MOST_TILE_PX = 4096
 JUDGE_TILES = 96
 # Whole images may say no this often before the gate does.
 ROUNDS = 4
@@ -77,7 +78,7 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
     """
     bundle = Bundle.open(path)
     _check(bundle, path, options)
-    torch = TorchEngine(options.checkpoint, bundle.manifest) if options.checkpoint is not None else None
+    torch = open_torch(options.checkpoint, bundle) if options.checkpoint is not None else None
     train = open_dataset(options.dataset, options.data, options.crops_from, protocol="evaluate")
     images = open_dataset(options.dataset, options.data, options.judge_on, protocol="evaluate")
     network, channels = Network(float_twin(bundle.graph("fp32"))), bundle.manifest.input.channels
@@ -86,6 +87,11 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
     trial = Trial(network, judge, progress)
     convolutions = _convolutions(network, judge)
     nodes = [c.name for c in convolutions if not c.keep]
+    if (most := int8_share(convolutions, frozenset(nodes))) < options.least_int8:
+        why = "; ".join(f"{c.block}: {c.keep}" for c in convolutions if c.keep)
+        raise CalibrationError(
+            f"at most {most:.2%} of the multiply-adds can be INT8, {options.least_int8:.2%} are asked ({why}); lower --min-int8"
+        )
     chosen = choose_crops(
         train,
         options.crops,
@@ -107,8 +113,11 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
         graphs = make_graphs(bundle.graph("fp32"), best.plan, ranges, judge.tiles[:1])
         recipe = _recipe(options, chosen, best, convolutions, graphs)
         draft = draft_bundle(bundle, graphs, judge, recipe, best.threshold_shift)
-        fixed = fixed or measure(draft, images, [p for p in ("fp32", "fp16") if p in draft.manifest.graphs], progress)
-        rows = [*fixed, *measure(draft, images, [p for p in ("int8", "int8-cpu") if p in graphs.data], progress)]
+        if not fixed:
+            fixed = measure(draft, images, [p for p in ("fp32", "fp16") if p in draft.manifest.graphs], progress)
+            if torch is not None:
+                fixed.append(measure_engine(draft, torch, images, "pytorch", progress=progress))
+        rows = [*fixed, *measure(draft, images, tuple(graphs.data), progress)]
         faults = limits.faults(rows[0], next(r for r in rows if r.name == "int8"))
         found = give_back_one_more(trial, best, budget) if faults else None
         if found is None:
@@ -118,6 +127,11 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
         least = f"at least {options.least_int8:.0%} are asked; thin layers stay in FP16"
         faults = (*faults, f"{share:.1%} of the multiply-adds are INT8, {least}")
     notes = _notes(chosen, options, graphs, rows)
+    if bundle.signature != "unsigned":
+        notes = (
+            *notes,
+            "the bundle was signed; its signature was not checked here and does not hold for what is written",
+        )
     manifest = None
     if not faults:
         manifest, left_out = finish_manifest(draft, rows, limits)
@@ -148,8 +162,6 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
         rows=tuple(rows),
         recipe=recipe,
     )
-    if torch is not None:
-        outcome = replace(outcome, rows=(*rows, measure_engine(draft, torch, images, "pytorch", progress=progress)))
     if manifest is not None:
         write_update(path, bundle, outcome)
     return outcome
@@ -198,6 +210,18 @@ def _check(bundle: Bundle, path: Path, options: CalibrateOptions) -> None:
         raise CalibrationError(
             f"{bundle.manifest.name} sees whole frames; only models of tiles are quantised, this one runs in FP16"
         )
+    if any(c.min_area_mm2 is not None for c in bundle.manifest.output.classes):
+        raise CalibrationError(
+            f"{bundle.manifest.name} has limits in mm2, which need the pixel pitch of a station; export it with limits in px"
+        )
+    if options.crops < LEAST_CROPS:
+        raise CalibrationError(
+            f"calibration needs at least {LEAST_CROPS} crops to see what activations reach, got {options.crops}"
+        )
+    if not 0 < options.tile_px <= MOST_TILE_PX:
+        raise CalibrationError(f"crops are 1 to {MOST_TILE_PX} px wide, got {options.tile_px}; choose another --tile")
+    if options.seed < 0:
+        raise CalibrationError(f"the seed is 0 or more, got {options.seed}")
     if options.tile_px % tiling.stride_px:
         raise CalibrationError(
             f"tiles of {options.tile_px} px are no multiple of the stride of {tiling.stride_px} px; choose another --tile"

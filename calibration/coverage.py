@@ -100,7 +100,7 @@ def choose_crops(
     else:
         order, covered = list(range(min(count, len(pool)))), math.nan
     chosen = [pool[i] for i in order]
-    seen = {crop.stratum.rsplit(" ", 1)[0] for crop in pool}
+    seen = {name.rsplit(" ", 1)[0] for name, crops in strata.items() if crops}
     available = {name: sum(c.stratum == name for c in pool) for name in sorted({c.stratum for c in pool})}
     missing = () if how == "random" else tuple(name for name in data.classes if name not in seen)
     return Chosen(cut_tiles(data, chosen, tile_px, channels), covered, available, missing)

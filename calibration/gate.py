@@ -57,10 +57,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a precision may lose against FP32: IoU, and share of whole defects found."""
+    """What a precision may lose against FP32: IoU, share of whole defects found; and how many more clean images may alarm."""
 
     max_iou_drop: float = 0.005
     max_recall_drop: float = 0.0
+    max_false_alarms: float = 0.02
 
     def faults(self, fp32: Row, other: Row) -> tuple[str, ...]:
         """Say in sentences what a precision loses too much of."""
@@ -74,6 +75,12 @@ class Limits:
                 found.append(
                     f"{other.name} loses {before - after:.4f} of {text} ({before:.4f} to {after:.4f}), allowed are {most:g}"
                 )
+        quiet, alarms = fp32.measures["image_fpr"], other.measures["image_fpr"]
+        if quiet is not None and alarms is not None and alarms - quiet > self.max_false_alarms + 1e-9:
+            found.append(
+                f"{other.name} finds something on {alarms:.1%} of the clean images, FP32 on {quiet:.1%}; "
+                f"{self.max_false_alarms:.1%} more are allowed"
+            )
         return tuple(found)
 
 

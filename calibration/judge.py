@@ -82,6 +82,11 @@ class Judge:
     def __len__(self) -> int:
         return len(self.tiles)
 
+    def can_shift(self, levels: int) -> bool:
+        """Whether thresholds can be moved by so many steps of 1/255 without one reaching 0 or 1."""
+        both = [t for c in self._output.classes for t in (c.threshold, c.threshold_low)]
+        return all(1 / 255 < t + levels / 255 < 1 for t in both) or not levels
+
     def set_reference(self, index: int, probabilities: F32) -> None:
         """Keep FP32's answer for a tile, K x T x T; in order."""
         if index != len(self._reference):

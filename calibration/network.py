@@ -159,6 +159,8 @@ class Network:
         keep = ""
         if node.name in self.heads:
             keep = "it makes the logits"
+        elif transposed and group > 1:
+            keep = "transposed and grouped, which TensorRT may not build in INT8"
         elif output[2:] == (1, 1):
             keep = "it works on one pixel, as after global pooling"
         elif min(inside, outside) < THIN and not (stem and inside <= STEM and outside >= THIN):

@@ -121,8 +121,8 @@ def quantise(network: Network, plan: Plan, *, transposed_per_tensor: bool = Fals
 def quantise_for_cpu(network: Network, plan: Plan) -> bytes:
     """Return the graph with Q/DQ pairs as ONNX Runtime's integer kernels for x86 want them.
 
-    Activations unsigned with a zero point, outputs of convolutions quantised as well, biases int32. Not for TensorRT, which
-    refuses zero points. ``plan.ranges`` needs every activation of the graph.
+    Activations unsigned with a zero point, weights of seven bits, outputs of convolutions quantised as well, biases int32.
+    Not for TensorRT, which refuses zero points. ``plan.ranges`` needs every activation of the graph.
     """
     _check(network, plan)
     behind = _behind(network)
@@ -132,6 +132,8 @@ def quantise_for_cpu(network: Network, plan: Plan) -> bytes:
         nodes=[*plan.nodes, *passing],
         ranges=plan.ranges,
         activations=QuantType.QUInt8,
+        # Products of unsigned and signed bytes are added in pairs in 16 bits where there is no VNNI, and would saturate.
+        seven_bits=True,
         options={
             "ActivationSymmetric": False,
             "AddQDQPairToWeight": False,
@@ -144,7 +146,13 @@ def quantise_for_cpu(network: Network, plan: Plan) -> bytes:
 
 
 def _run_quantiser(
-    network: Network, *, nodes: list[str], ranges: Ranges, activations: QuantType, options: dict[str, Any]
+    network: Network,
+    *,
+    nodes: list[str],
+    ranges: Ranges,
+    activations: QuantType,
+    options: dict[str, Any],
+    seven_bits: bool = False,
 ) -> onnx.ModelProto:
     data = {
         tensor: TensorData(lowest=np.float32(low), highest=np.float32(high)) for tensor, (low, high) in ranges.items()
@@ -154,7 +162,7 @@ def _run_quantiser(
     quantiser = QDQQuantizer(
         model,
         True,  # per channel
-        False,  # full range of int8
+        seven_bits,
         QuantType.QInt8,
         activations,
         TensorsData(CalibrationMethod.MinMax, data),

@@ -14,10 +14,21 @@ import torch
 from jetspect.errors import InputError
 from jetspect.export.graph import TileGraph
 from jetspect.models.checkpoint import Checkpoint
-from jetspect.runtime.engines.base import EngineInfo
+from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.engines.base import Engine, EngineInfo
+from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
+from jetspect.runtime.engines.staged import StagedEngine
 from jetspect.runtime.manifest import Manifest
 
 U8 = npt.NDArray[np.uint8]
+
+
+def open_torch(path: Path, bundle: Bundle) -> Engine:
+    """Open the checkpoint that a bundle was exported from; beside a stage one it stands in for stage two alone."""
+    engine = TorchEngine(path, bundle.manifest)
+    if bundle.manifest.foreground is None:
+        return engine
+    return StagedEngine(engine, OnnxRuntimeEngine(bundle.foreground_graph("fp32")))
 
 
 class TorchEngine:

@@ -77,7 +77,13 @@ def fit_shift(trial: Trial, plan: Plan, quality: Quality) -> int:
     """
     if trial.fp32.lost_by(quality) <= LEAST_GAIN:
         return 0
-    tried = trial.quality_by_shift(plan, SHIFTS)
+    tried = {
+        shift: got
+        for shift, got in trial.quality_by_shift(plan, [s for s in SHIFTS if trial.judge.can_shift(s)]).items()
+        if got.recall >= quality.recall
+        and got.small_recall >= quality.small_recall
+        and got.false_tiles <= quality.false_tiles
+    }
     best = min(tried, key=lambda s: (trial.fp32.lost_by(tried[s]), abs(s)))
     return best if trial.fp32.lost_by(quality) - trial.fp32.lost_by(tried[best]) >= LEAST_GAIN else 0
 

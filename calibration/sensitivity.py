@@ -219,13 +219,25 @@ def touched(network: Network, nodes: Iterable[str]) -> tuple[str, ...]:
 
 
 def live_tensors(network: Network, nodes: Iterable[str]) -> tuple[str, ...]:
-    """Return the tensors that exist before the first of these nodes and are read from there on."""
+    """Return the float tensors from which everything can be computed from the first of these nodes on.
+
+    What counts or holds shapes is not handed over but made again, from the float tensors that it is made of.
+    """
     chosen = set(nodes)
     first = next(i for i, n in enumerate(network.nodes) if n.name in chosen)
-    made = {network.model.graph.input[0].name} | {o for n in network.nodes[:first] for o in n.output}
-    made -= network.constants
-    read = {t for n in network.nodes[first:] for t in n.input} | {o.name for o in network.model.graph.output}
-    return tuple(sorted(made & read))
+    later = {o for n in network.nodes[first:] for o in n.output}
+    todo = [t for n in network.nodes[first:] for t in n.input] + [o.name for o in network.model.graph.output]
+    image, alive, seen = network.model.graph.input[0].name, set(), set()
+    while todo:
+        tensor = todo.pop()
+        if tensor in seen or tensor in later or tensor in network.constants or not tensor:
+            continue
+        seen.add(tensor)
+        if tensor == image or tensor in network.floats:
+            alive.add(tensor)
+        else:
+            todo += network.makers[tensor].input
+    return tuple(sorted(alive))
 
 
 def start_from(graph: bytes, tensors: Sequence[str]) -> bytes:

@@ -17,6 +17,7 @@ from jetspect.calibration.gate import Limits, Row
 from jetspect.calibration.graphs import Graphs
 from jetspect.calibration.judge import Judge
 from jetspect.calibration.outcome import Outcome
+from jetspect.errors import CalibrationError
 from jetspect.export.geometry import Score
 from jetspect.export.graph import float_twin
 from jetspect.export.parity import float_scorer, measure_parity
@@ -30,6 +31,8 @@ CALIBRATION = "calibration.json"
 # An engine may round otherwise than the simulation that the tolerance was measured with.
 _WIDER = 2.0
 _LEAST_MAX, _LEAST_MEAN = 16, 0.5
+# Further off than this a graph is another model, and a tolerance that lets it pass proves nothing.
+MOST_LEVELS = 100
 # Tiles that parity is measured on.
 _PARITY_TILES = 16
 _ANY = GoldenTolerance(max_levels=255, mean_levels=255.0)
@@ -39,7 +42,7 @@ def draft_bundle(
     bundle: Bundle, graphs: Graphs, judge: Judge, recipe: Mapping[str, Any], threshold_shift: int = 0
 ) -> Bundle:
     """Return the bundle with these graphs, in memory, and with tolerances that let every engine pass: it is to be measured."""
-    thresholds = [c.threshold for c in bundle.manifest.output.classes]
+    thresholds = [c.threshold for c in bundle.manifest.output.shifted(threshold_shift).classes]
     reference = float_scorer(float_twin(bundle.graph("fp32")))
     specs: dict[Precision, GraphSpec] = {}
     files: dict[str, bytes] = {}
@@ -71,15 +74,19 @@ def finish_manifest(draft: Bundle, rows: Sequence[Row], limits: Limits) -> tuple
         spec = graphs.get(row.name)  # type: ignore[call-overload]  # a row of PyTorch is no precision
         if spec is None:
             continue
-        changes: dict[str, Any] = {"accuracy": row.accuracy}
-        if row.name in INT8 and row.golden is not None:
-            changes["tolerance"] = _tolerance(row.golden)
-        graphs[row.name] = spec.model_copy(update=changes)  # type: ignore[index]
-        if row.name == "int8-cpu" and (faults := limits.faults(rows[0], row)):
-            del graphs["int8-cpu"]
-            left_out.append(f"no int8-cpu graph: {'; '.join(faults)}")
-    # It computes what the int8 graph computes, but for single instead of half precision around it.
-    graphs["int8-trt8"] = graphs["int8-trt8"].model_copy(update={"tolerance": graphs["int8"].tolerance})
+        if row.name not in INT8 or row.golden is None:
+            continue  # what the export measured stays
+        changes: dict[str, Any] = {"accuracy": row.accuracy, "tolerance": _tolerance(row.golden)}
+        graphs[row.name] = spec.model_copy(update=changes)
+        faults = limits.faults(rows[0], row)
+        if row.golden.max_levels > MOST_LEVELS:
+            faults = (
+                *faults,
+                f"it is off its golden tiles by {row.golden.max_levels} of 255 levels, {MOST_LEVELS} are allowed",
+            )
+        if row.name != "int8" and faults:
+            del graphs[row.name]
+            left_out.append(f"no {row.name} graph: {'; '.join(faults)}")
     changes = {"graphs": graphs}
     first = draft.manifest.foreground
     if first is not None:
@@ -96,6 +103,10 @@ def write_update(path: Path, bundle: Bundle, outcome: Outcome) -> None:
         It cannot be written, or does not reproduce its golden tiles.
     """
     assert outcome.manifest is not None
+    if Bundle.open(path).manifest_sha256 != bundle.manifest_sha256:
+        raise CalibrationError(
+            f"{path} was replaced while it was calibrated; nothing was written, calibrate the new one"
+        )
     wanted = {g.file for g in outcome.manifest.graphs.values()}
     stale = {f"model.{p}.onnx" for p in INT8} - wanted
     files = {
@@ -105,7 +116,7 @@ def write_update(path: Path, bundle: Bundle, outcome: Outcome) -> None:
     }
     files[MANIFEST] = (outcome.manifest.model_dump_json(indent=2) + "\n").encode()
     files[CALIBRATION] = (json.dumps(_plain(outcome.as_dict()), indent=1, allow_nan=False) + "\n").encode()
-    files["MODEL_CARD.md"] = _card(files.get("MODEL_CARD.md", b"").decode(), outcome).encode()
+    files["MODEL_CARD.md"] = _card(files.get("MODEL_CARD.md", b"").decode("utf-8", "replace"), outcome).encode()
     write_bundle(files, path, force=True)
 
 
@@ -161,7 +172,11 @@ def _card(card: str, outcome: Outcome) -> str:
         if any(v is not None for v in values):
             lines.append(f"| {name} | {' | '.join('-' if v is None else f'{v:.4f}' for v in values)} |")
     lines += [f"\n- {note}" for note in outcome.notes]
-    return f"{card.partition(_HEADING)[0].rstrip()}\n\n" + "\n".join(lines) + "\n"
+    before, _, old = f"\n{card}".partition(f"\n{_HEADING}\n")
+    _, heading, after = old.partition("\n## ")  # what the owner wrote behind it stays
+    return (
+        f"{before.strip()}\n\n" + "\n".join(lines) + (f"\n{heading.lstrip()}{after.rstrip()}" if heading else "") + "\n"
+    )
 
 
 def _plain(value: Any) -> Any:

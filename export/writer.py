@@ -90,7 +90,7 @@ def _move(draft: Path, target: Path) -> None:
         draft.rename(target)
         return
     if exchange(draft, target):
-        shutil.rmtree(draft)
+        shutil.rmtree(draft, ignore_errors=True)  # the new one stands, whatever becomes of the old
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
     target.rename(old)

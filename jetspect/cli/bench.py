@@ -22,7 +22,9 @@ def bench(
     precision: Annotated[
         list[str] | None, typer.Option(help="Graph to time; may be given several times. All by default.")
     ] = None,
-    tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=1, max=16384, help="Tile edge in px; the bundle's own by default.")
+    ] = None,
     runs: Annotated[int, typer.Option(min=5, help="Runs of each graph.")] = 30,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
     as_json: JsonOption = False,

@@ -26,20 +26,20 @@ def calibrate(
     crops_from: Annotated[str, typer.Option(help="Split that ranges are measured on.")] = "train",
     judge_on: Annotated[str, typer.Option(help="Split that INT8 is judged on.")] = "val",
     method: Annotated[str, typer.Option(help="auto (by what it loses), min-max, percentile, mse or entropy.")] = "auto",
-    crops: Annotated[int, typer.Option(help="Calibration crops, 16 at least.")] = 512,
+    crops: Annotated[int, typer.Option(min=16, help="Calibration crops.")] = 512,
     max_iou_drop: Annotated[float, typer.Option(min=0, max=1, help="IoU that INT8 may lose against FP32.")] = 0.005,
     max_recall_drop: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the defects that INT8 may miss where FP32 finds them.")
+        float, typer.Option(min=0, max=1, help="How much the share of defects found may fall.")
     ] = 0.0,
     min_int8: Annotated[float, typer.Option(min=0, max=1, help="Share of the multiply-adds that must be INT8.")] = 0.8,
-    tile: Annotated[int, typer.Option(help="Edge of the crops in px.")] = 384,
+    tile: Annotated[int, typer.Option(min=1, max=4096, help="Edge of the crops in px.")] = 384,
     judge_tiles: Annotated[
         int, typer.Option(min=8, help="Tiles that plans are compared on; whole images have the last word.")
     ] = 96,
     checkpoint: Annotated[
         Path | None, typer.Option(help="What the bundle was exported from, to put PyTorch into the table.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of crops.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of crops.")] = 0,
     report: Annotated[
         Path | None, typer.Option(help="HTML report; BUNDLE-calibration.html beside the bundle by default.")
     ] = None,

@@ -168,18 +168,41 @@ def test_a_process_that_cannot_write_leaves_the_old_bundle(
     assert [p.name for p in copied.parent.iterdir()] == ["blobs"]
 
 
-def test_the_command_exits_with_1_and_changes_nothing_where_too_little_is_int8(copied: Path, blobs: Path) -> None:
+def test_the_command_exits_with_1_where_the_gate_says_no(
+    copied: Path, blobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = contents(copied)
+    monkeypatch.setattr("jetspect.calibration.gate.Limits.faults", lambda *_: ("int8 loses 0.2 of IoU",))
     words = ["calibrate", copied, "--data", blobs, "--crops", 16, "--tile", 64, "--judge-tiles", 8, "--method", "mse"]
-    limits = ["--min-int8", 1.0, "--max-iou-drop", 0.05, "--max-recall-drop", 0.1, "--json"]
-    ran = CliRunner().invoke(app, [*map(str, words), *map(str, limits)])
+    ran = CliRunner().invoke(app, [*map(str, words), "--min-int8", "0.3", "--json"])
     assert ran.exit_code == 1, ran.output
     record = json.loads(ran.stdout)
     assert record["passed"] is False
-    assert record["faults"][-1].endswith(
-        "of the multiply-adds are INT8, at least 100% are asked; thin layers stay in FP16"
-    )
+    assert record["faults"] == ["int8 loses 0.2 of IoU"]
     assert contents(copied) == before
+
+
+def test_more_int8_than_there_can_be_is_refused_before_the_work(bundle: Path, options: Make) -> None:
+    steps: list[str] = []
+    with pytest.raises(
+        CalibrationError, match=r"at most \d+\.\d+% of the multiply-adds can be INT8, 100.00% are asked"
+    ):
+        calibrate(bundle, options(least_int8=1.0), lambda what, done, total: steps.append(what))
+    assert not {"choosing crops", "measuring ranges"} & set(steps)
+
+
+def test_a_bundle_that_was_replaced_meanwhile_is_not_written_over(copied: Path, options: Make) -> None:
+    other = dict(contents(copied))
+
+    def replace_it(what: str, done: int, total: int) -> None:
+        if what == "measuring ranges" and done == total:
+            changed(copied, {}, lambda m: m.model_copy(update={"version": "9.9.9"}))
+            other.update(contents(copied))
+
+    with pytest.raises(CalibrationError, match="was replaced while it was calibrated; nothing was written"):
+        calibrate(copied, options(method="min-max"), replace_it)
+    assert Bundle.open(copied).manifest.version == "9.9.9"
+    assert contents(copied) == {k: v for k, v in other.items() if k in contents(copied)}
 
 
 def test_an_unknown_method_is_refused(bundle: Path) -> None:
@@ -235,8 +258,14 @@ def test_wrong_sizes_and_numbers_are_named(bundle: Path, options: Make) -> None:
         CalibrationError, match="tiles of 65 px are no multiple of the stride of 2 px; choose another --tile"
     ):
         calibrate(bundle, options(tile_px=65))
-    with pytest.raises(DataSetError, match="calibration needs at least 16 crops"):
-        calibrate(bundle, options(crops=15))
+    for wrong, says in (
+        ({"crops": 15}, "calibration needs at least 16 crops"),
+        ({"tile_px": 0}, "crops are 1 to 4096 px wide, got 0"),
+        ({"tile_px": -64}, "crops are 1 to 4096 px wide, got -64"),
+        ({"seed": -1}, "the seed is 0 or more, got -1"),
+    ):
+        with pytest.raises(CalibrationError, match=says):
+            calibrate(bundle, options(**wrong))
     with pytest.raises(DataSetError, match="does not exist"):
         calibrate(bundle, options(data=bundle / "gone"))
     assert contents(bundle) == before
@@ -273,4 +302,4 @@ def test_a_network_too_thin_for_int8_is_refused(bundle: Path, options: Make, cop
 def test_options_say_what_they_are_by_default() -> None:
     defaults = CalibrateOptions("folder")
     assert (defaults.crops, defaults.least_int8, defaults.method) == (512, 0.8, "auto")
-    assert dataclasses.astuple(defaults.limits) == (0.005, 0.0)
+    assert dataclasses.astuple(defaults.limits) == (0.005, 0.0, 0.02)

@@ -109,7 +109,7 @@ Case = tuple[Network, Plan, Graph, str]
 
 def test_both_inputs_of_every_convolution_in_int8_come_from_dequantised_values(case: Case) -> None:
     network, plan, graph, _ = case
-    assert len(plan.nodes) >= 4
+    assert len(plan.nodes) >= 3
     for name in plan.nodes:
         data, weight = (graph.pair(t) for t in graph.nodes[name].input[:2])
         assert data is not None and weight is not None, name
@@ -300,6 +300,8 @@ def test_the_graph_for_processors_has_unsigned_activations_and_runs(
     for name in plan.nodes:
         weight, bias = (graph.makers[t] for t in graph.nodes[name].input[1:3])
         assert graph.constants[weight.input[0]].dtype == np.int8
+        # Seven bits: pairs of products saturate 16 bits on processors without VNNI.
+        assert np.abs(graph.constants[weight.input[0]].astype(int)).max() <= 64
         assert graph.constants[bias.input[0]].dtype == np.int32
     assert all(graph.pair(t) is None for name in network.heads for t in graph.nodes[name].input[1:])
     exact = open_session(network.graph).run(None, {"tiles_u8": tiles[:4]})[0]
@@ -313,7 +315,7 @@ def test_a_bundle_gets_one_graph_per_kind_of_engine(
     network, plan = networks["unet"], plans["unet"]
     graphs = make_graphs(unet_graph, plan, ranges_of(network, float_activations(network), tiles), tiles[:1])
     assert set(graphs.data) - {"int8-cpu"} == {"int8", "int8-trt8"}
-    assert ("int8-cpu" in graphs.data) == (graphs.cpu_speedup >= 1.1) == (not graphs.notes)
+    assert ("int8-cpu" in graphs.data) == (graphs.cpu_speedup >= 1.0) == (not graphs.notes)
     opsets = {p: [o.version for o in onnx.load_from_string(d).opset_import] for p, d in graphs.data.items()}
     assert (opsets["int8"], opsets["int8-trt8"]) == ([19], [17])
     with OnnxRuntimeEngine(unet_graph) as exact, OnnxRuntimeEngine(graphs.data["int8"], precision="int8") as int8:

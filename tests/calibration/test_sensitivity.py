@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
 from jetspect.calibration.activations import Activations, open_session
 from jetspect.calibration.judge import Judge, Quality
@@ -31,6 +34,7 @@ from jetspect.calibration.sensitivity import (
     touched,
 )
 from jetspect.errors import CalibrationError
+from jetspect.export.graph import TileGraph, float_twin, to_onnx
 
 U8 = npt.NDArray[np.uint8]
 KINDS = ("unet", "residual", "grouped")
@@ -80,6 +84,36 @@ def test_a_graph_that_starts_in_the_middle_gives_the_same_answer(kind: str, trie
         assert np.abs(open_session(rest).run(None, feeds)[0] - exact).max() < 1e-5, node.name
         sizes.append(len(onnx.load_from_string(rest).graph.node))
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] == 2  # at last the head and the Sigmoid
+
+
+class SizedByShape(nn.Module):
+    """Upsamples to the size of an earlier activation, so that the graph carries shapes beside what it computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.body = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, padding=1)
+        self.head = nn.Conv2d(16, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.relu(self.body(functional.relu(self.down(x))))
+        return functional.interpolate(self.head(y), size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def test_shapes_are_not_cut_but_made_again(tiles: U8) -> None:
+    torch.manual_seed(0)
+    network = Network(
+        float_twin(to_onnx(TileGraph(SizedByShape(), (100.0,) * 3, (60.0,) * 3), channels=3, stride_px=2))
+    )
+    exact = open_session(network.graph).run(None, {"tiles_u8": tiles[:1]})[0]
+    for node in [n for n in network.nodes if n.op_type in WEIGHTED]:
+        cut = live_tensors(network, [node.name])
+        made = [t for t in cut if t != "tiles_u8"]
+        feeds = {
+            **Activations(network.graph, made)(tiles[:1]),
+            **({"tiles_u8": tiles[:1]} if "tiles_u8" in cut else {}),
+        }
+        got = open_session(start_from(network.graph, cut)).run(None, feeds)[0]
+        assert np.abs(got - exact).max() < 1e-5, node.name
 
 
 def test_what_is_read_later_is_alive(tried: dict[str, Tried]) -> None:
