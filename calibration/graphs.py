@@ -27,11 +27,14 @@ class Graphs:
 
     Attributes
     ----------
+    exact
+        The int8 graph with FP32 instead of FP16 between the Q/DQ pairs: how far rounding alone moves its answers.
     cpu_speedup
         How many times faster than FP32 the CPU graph ran here; below 1 it is left out.
     """
 
     data: dict[Precision, bytes]
+    exact: bytes
     cpu_speedup: float
     notes: tuple[str, ...] = ()
 
@@ -47,7 +50,8 @@ def make_graphs(fp32: bytes, plan: Plan, every_range: Ranges, tile: npt.NDArray[
         uint8 1 x T x T x C, to time the CPU graph on.
     """
     network = Network(fp32)
-    int8 = to_half(quantise(network, plan))
+    exact = quantise(network, plan)
+    int8 = to_half(exact)
     float_types(int8)  # refuses a graph that is not strongly typed
     trt8 = lower_opset(quantise(network, plan, transposed_per_tensor=True), TRT8_OPSET)
     data: dict[Precision, bytes] = {"int8": int8, "int8-trt8": trt8}
@@ -56,9 +60,9 @@ def make_graphs(fp32: bytes, plan: Plan, every_range: Ranges, tile: npt.NDArray[
         spent = compare({"fp32": slow, "int8-cpu": fast}, tile, runs=10)
     speedup = spent["fp32"].median_ms / spent["int8-cpu"].median_ms
     if speedup >= LEAST_SPEEDUP:
-        return Graphs({**data, "int8-cpu": cpu}, speedup)
+        return Graphs({**data, "int8-cpu": cpu}, exact, speedup)
     why = f"no int8-cpu graph: on this processor it would be {speedup:.2f} times as fast as FP32"
-    return Graphs(data, speedup, (why,))
+    return Graphs(data, exact, speedup, (why,))
 
 
 def lower_opset(graph: bytes, opset: int) -> bytes:

@@ -124,8 +124,8 @@ class Bundle:
             raise BundleError(f"{self.path} has no {precision} graph of stage one, it has {', '.join(spec.graphs)}")
         return self._files[spec.graphs[precision].file]
 
-    def golden(self) -> GoldenTiles:
-        """Return the golden tiles.
+    def golden(self, precision: Precision = "fp32") -> GoldenTiles:
+        """Return the golden tiles, with the answers that an engine for this precision must reproduce.
 
         Raises
         ------
@@ -133,7 +133,8 @@ class Bundle:
             They cannot be read, or their shapes contradict the manifest.
         """
         manifest = self.manifest
-        golden = self._golden(manifest.golden, manifest.input.channels, len(manifest.output.classes))
+        scores = manifest.graphs[precision].golden_scores
+        golden = self._golden(manifest.golden, manifest.input.channels, len(manifest.output.classes), scores=scores)
         if manifest.output.decision is None:
             return golden
         decisions = self._array(manifest.golden.file, "decisions", (manifest.golden.tiles, 1))
@@ -149,15 +150,17 @@ class Bundle:
             raise BundleError(f"{self.path} has one stage only: its manifest has no foreground")
         return self.manifest.foreground
 
-    def _golden(self, golden: GoldenSpec, channels: int, classes: int, prefix: str = "") -> GoldenTiles:
+    def _golden(
+        self, golden: GoldenSpec, channels: int, classes: int, prefix: str = "", scores: str = "scores"
+    ) -> GoldenTiles:
         height, width = golden.tile_hw
         if golden.tiles * height * width * (channels + classes) > _MAX_GOLDEN_BYTES:
             raise BundleError(
                 f"{self.path}: golden tiles of more than {_MAX_GOLDEN_BYTES // 1024**2} MiB; export again"
             )
         tiles = self._array(golden.file, f"{prefix}tiles", (golden.tiles, height, width, channels))
-        scores = self._array(golden.file, f"{prefix}scores", (golden.tiles, classes, height, width))
-        return GoldenTiles(tiles, scores)
+        answers = self._array(golden.file, f"{prefix}{scores}", (golden.tiles, classes, height, width))
+        return GoldenTiles(tiles, answers)
 
     def _array(self, file: str, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         """Read one array of golden.npz; its header is judged before its data is unpacked."""

@@ -39,7 +39,7 @@ class GoldenReport:
 def check_golden(
     engine: Engine, bundle: Bundle, precision: Precision, *, tile_px: int | None = None, batch: int = 1
 ) -> GoldenReport:
-    """Run the golden tiles and compare with the FP32 answers in the bundle.
+    """Run the golden tiles and compare with the answers in the bundle: those of FP32, or of an INT8 graph itself.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def check_golden(
     EngineError
         The engine answers in another shape, or its tiles cannot be compared with the golden ones.
     """
-    golden, manifest = bundle.golden(), bundle.manifest
+    golden, manifest = bundle.golden(precision), bundle.manifest
     edge = tile_px or manifest.golden.tile_px
     tolerance = manifest.graphs[precision].tolerance
 

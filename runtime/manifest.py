@@ -170,6 +170,11 @@ class GraphSpec(Part):
     parity: Parity
     tolerance: GoldenTolerance
     accuracy: dict[str, float] = Field(default_factory=dict, description="Metric -> value measured with this graph")
+    golden_scores: str = Field(
+        "scores",
+        pattern=r"^scores(_[a-z0-9]+)*$",
+        description="Array of golden.npz that this graph's engine must reproduce; INT8 graphs have answers of their own",
+    )
     threshold_shift: int = Field(
         0,
         ge=-64,

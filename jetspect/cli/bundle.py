@@ -84,7 +84,8 @@ def verify(bundle: BundleArgument, public_key: KeyOption = None, as_json: JsonOp
     """Check every file against its hash, and the signature against a key. Exit code 1 when it cannot be trusted."""
     try:
         opened = Bundle.open(bundle, public_key=public_key)
-        opened.golden()
+        for precision in opened.manifest.graphs:
+            opened.golden(precision)
         if opened.manifest.foreground is not None:
             opened.foreground_golden()
     except BundleError as error:

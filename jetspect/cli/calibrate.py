@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jetspect.cli.output import JsonOption, console, print_json, progress
+from jetspect.device.probe import probe
 from jetspect.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def calibrate(
         bar.add_task("drawing the report", total=None)
         write_report(page, outcome)
     if as_json:
-        print_json({"bundle": str(bundle), "report": str(page), **outcome.as_dict()})
+        print_json({"bundle": str(bundle), "report": str(page), "machine": probe().as_dict(), **outcome.as_dict()})
     else:
         _print(bundle, outcome)
         console.print(f"look at {page}", markup=False)

@@ -82,7 +82,10 @@ def test_the_bundle_has_int8_graphs_now_and_verifies(bundle: Path, done: tuple[P
     assert {"fp32", "fp16", "int8", "int8-trt8"} <= set(opened.manifest.graphs)
     for precision in ("fp32", "fp16"):
         assert opened.graph(precision) == Bundle.open(bundle).graph(precision)
-    assert opened.file("golden.npz") == Bundle.open(bundle).file("golden.npz")
+    before, after = Bundle.open(bundle).golden(), opened.golden()
+    assert np.array_equal(before.tiles, after.tiles) and np.array_equal(before.scores, after.scores)
+    own = opened.golden("int8")
+    assert np.array_equal(own.tiles, before.tiles) and not np.array_equal(own.scores, before.scores)
     assert [p.name for p in path.parent.iterdir()] == ["blobs"]
 
 
@@ -94,8 +97,9 @@ def test_the_int8_engines_open_and_reproduce_the_golden_tiles(
     engine, report = open_engine(opened, precision=precision)  # type: ignore[arg-type]
     engine.close()
     tolerance = opened.manifest.graphs[precision].tolerance  # type: ignore[index]
-    assert 0 < report.max_levels <= tolerance.max_levels < 255
-    assert report.mean_levels <= tolerance.mean_levels < 50
+    # The answers in the bundle are this graph's own, so on this machine they come back as they are.
+    assert report.max_levels <= 1 and tolerance.max_levels < 101
+    assert report.mean_levels <= 0.01 and tolerance.mean_levels < 20
     kinds = {n.op_type for n in onnx.load_from_string(opened.graph(precision)).graph.node}  # type: ignore[arg-type]
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
 
