@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.calibration.activations import Activations
-from jetspect.calibration.crops import Crop, CropSet, cut_tiles, find_strata
+from jetspect.calibration.crops import Crop, CropSet, cut_tiles, find_strata, in_turn
 from jetspect.errors import DataSetError
 from jetspect.evaluation.datasets.base import DataSet
 
@@ -87,7 +87,7 @@ def choose_crops(
     strata = find_strata(data, CANDIDATES_PER_CROP * count, tile_px, rng)
     if how == "random":
         strata = {"random": _anywhere(data, CANDIDATES_PER_CROP * count, tile_px, rng)}
-    pool = _pool(strata, CANDIDATES_PER_CROP * count, rng)
+    pool = in_turn(strata, CANDIDATES_PER_CROP * count, rng)
     if len(pool) < LEAST_CROPS:
         raise DataSetError(
             f"data set {data.name} gives {len(pool)} different crops of {tile_px} px in this split, at least {LEAST_CROPS} are "
@@ -104,22 +104,6 @@ def choose_crops(
     available = {name: sum(c.stratum == name for c in pool) for name in sorted({c.stratum for c in pool})}
     missing = () if how == "random" else tuple(name for name in data.classes if name not in seen)
     return Chosen(cut_tiles(data, chosen, tile_px, channels), covered, available, missing)
-
-
-def _pool(strata: dict[str, list[Crop]], most: int, rng: np.random.Generator) -> list[Crop]:
-    """Return different candidates, the strata in turn."""
-    waiting = {name: [crops[i] for i in rng.permutation(len(crops))] for name, crops in strata.items()}
-    pool: list[Crop] = []
-    taken: set[tuple[str, int, int]] = set()
-    while len(pool) < most and any(waiting.values()):
-        for name, crops in waiting.items():
-            if crops and len(pool) < most:
-                crop = crops.pop()
-                place = crop.sample_id, crop.y, crop.x
-                if place not in taken:
-                    taken.add(place)
-                    pool.append(Crop(*place, name))
-    return pool
 
 
 def _reach(

@@ -57,7 +57,7 @@ def select_crops(data: DataSet, count: int, tile_px: int, *, channels: int, seed
     if count < MINIMUM:
         raise DataSetError(f"at least {MINIMUM} tiles are needed to stand for a data set, got {count}")
     rng = np.random.default_rng(seed)
-    return cut_tiles(data, _in_turn(find_strata(data, count, tile_px, rng), count, rng), tile_px, channels)
+    return cut_tiles(data, in_turn(find_strata(data, count, tile_px, rng), count, rng), tile_px, channels)
 
 
 def find_strata(data: DataSet, count: int, tile_px: int, rng: np.random.Generator) -> dict[str, list[Crop]]:
@@ -137,7 +137,8 @@ def _halves(found: list[tuple[int, Crop]], low: str, high: str) -> list[tuple[st
     ]
 
 
-def _in_turn(strata: dict[str, list[Crop]], count: int, rng: np.random.Generator) -> list[Crop]:
+def in_turn(strata: dict[str, list[Crop]], count: int, rng: np.random.Generator) -> list[Crop]:
+    """Return up to ``count`` different crops, the strata in turn, at random within each."""
     shuffled = {name: [crops[i] for i in rng.permutation(len(crops))] for name, crops in strata.items()}
     chosen: list[Crop] = []
     taken: set[tuple[str, int, int]] = set()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,20 +14,9 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
 from jetspect.calibration.judge import Quality
 from jetspect.calibration.ranges import Histogram
 from jetspect.calibration.search import Found
-from jetspect.evaluation.plots import BLUE, GREY, RED, Plot
+from jetspect.evaluation.plots import BLUE, GREY, RED, STYLE, Plot, as_svg
 
 F64 = npt.NDArray[np.float64]
-_STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6eaed",
-    "font.size": 10,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "jetspect",
-    "font.family": "sans-serif",
-}
 _BARS = 96
 # Longer names are shortened in front, where they differ least from each other.
 _LETTERS = 26
@@ -65,7 +52,7 @@ def draw_blocks(found: Found, fp32: Quality) -> str:
     back = [b.block in found.given_back for b in blocks]
     lost = [100 * (fp32.iou - b.quality.iou) for b in blocks]
     errors = [b.quality.error_levels for b in blocks]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 1.3 + 0.27 * len(blocks)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, values, text, digits, least in (
@@ -87,7 +74,7 @@ def draw_blocks(found: Found, fp32: Quality) -> str:
             axes.tick_params(axis="y", length=0)
         left.set_yticks(places, [_label(b.block, b.macs, given) for b, given in zip(blocks, back, strict=True)])
         left.set_ylim(len(blocks) - 0.5, -0.5)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def draw_activations(activations: Sequence[Clipped]) -> list[Plot]:
@@ -98,7 +85,7 @@ def draw_activations(activations: Sequence[Clipped]) -> list[Plot]:
 def _histogram(activation: Clipped) -> str:
     edges, counts = rebinned(activation.histogram)
     inside = (np.abs(edges[:-1] + edges[1:]) / 2) <= activation.limit
-    with matplotlib.rc_context({**_STYLE, "font.size": 9}):
+    with matplotlib.rc_context({**STYLE, "font.size": 9}):
         figure = Figure(figsize=(3.5, 1.95))  # margins set by hand: 24 constrained layouts take seconds
         axes = figure.add_axes((0.12, 0.12, 0.86, 0.84))
         axes.stairs(np.where(inside, counts, 0), edges, fill=True, color=BLUE)
@@ -112,7 +99,7 @@ def _histogram(activation: Clipped) -> str:
             if edges[0] < side < edges[-1] * 1.02:
                 axes.axvline(side, color="black", linewidth=1.2, linestyle=(0, (4, 2)))
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def rebinned(histogram: Histogram, bars: int = _BARS) -> tuple[F64, F64]:
@@ -147,11 +134,3 @@ def _number(value: float, digits: int) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LETTERS else f"...{name[3 - _LETTERS :].lstrip('.')}"
-
-
-def _svg(figure: Figure) -> str:
-    stream = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    text = stream.getvalue()
-    return text[text.index("<svg") :]

@@ -15,7 +15,7 @@ from jetspect.evaluation.measures import Evaluation
 from jetspect.evaluation.metrics import pr_curve, recall_by_size, roc_curve, size_bins
 
 BLUE, RED, GREY = "#0072b2", "#d55e00", "#8a949c"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -64,7 +64,7 @@ def _pr(evaluation: Evaluation, *, with_images: bool) -> Plot:
         axes.step(recall, precision, where="pre", color=RED, label=f"images, AP {ap:.3f}")
     _square(axes, "lower left")
     text = "Every threshold of the score map, before post-processing; the dot is what the bundle says in the end."
-    return Plot("Precision and recall", text, _svg(figure))
+    return Plot("Precision and recall", text, as_svg(figure))
 
 
 def _roc(evaluation: Evaluation, *, with_images: bool) -> Plot:
@@ -80,7 +80,7 @@ def _roc(evaluation: Evaluation, *, with_images: bool) -> Plot:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     _square(axes, "lower right")
     text = "With few defective pixels this curve flatters: most of its width is clean background."
-    return Plot("Receiver operating characteristic", text, _svg(figure))
+    return Plot("Receiver operating characteristic", text, as_svg(figure))
 
 
 def _scatter(evaluation: Evaluation) -> Plot:
@@ -101,7 +101,7 @@ def _scatter(evaluation: Evaluation) -> Plot:
     axes.set_yscale("log")
     axes.legend(frameon=False, loc="upper left")
     return Plot(
-        "Which defects are missed", "Every true defect by its relative size (as figure 5 of d-fine).", _svg(figure)
+        "Which defects are missed", "Every true defect by its relative size (as figure 5 of d-fine).", as_svg(figure)
     )
 
 
@@ -116,11 +116,11 @@ def _by_size(evaluation: Evaluation) -> Plot:
     axes.set_ylim(0, 1.2)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.grid(False, axis="x")
-    return Plot("Recall by size", "Bins with about as many defects each.", _svg(figure))
+    return Plot("Recall by size", "Bins with about as many defects each.", as_svg(figure))
 
 
 def _figure(x: str, y: str) -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.4, 4.2), layout="constrained")
         axes = figure.subplots()
         axes.set_xlabel(x)
@@ -134,9 +134,10 @@ def _square(axes: Axes, place: Literal["lower left", "lower right"]) -> None:
     axes.legend(frameon=False, loc=place)
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """Return a figure as an SVG element, the same bytes for the same drawing."""
     stream = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
     return text[text.index("<svg") :]
