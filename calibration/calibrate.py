@@ -122,10 +122,6 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
         found = give_back_one_more(trial, best, budget) if faults else None
         if found is None:
             break
-    share = int8_share(convolutions, best.plan.nodes)
-    if share < options.least_int8:
-        least = f"at least {options.least_int8:.0%} are asked; thin layers stay in FP16"
-        faults = (*faults, f"{share:.1%} of the multiply-adds are INT8, {least}")
     notes = _notes(chosen, options, graphs, rows)
     if bundle.signature != "unsigned":
         notes = (
@@ -156,7 +152,7 @@ def calibrate(path: Path, options: CalibrateOptions, progress: Progress = lambda
                 for n in b.nodes
             },
         },
-        int8_share=share,
+        int8_share=int8_share(convolutions, best.plan.nodes),
         ranges=ranges,
         histograms=histograms,
         rows=tuple(rows),

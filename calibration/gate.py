@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from jetspect.calibration.prepare import REPORTED
+from jetspect.calibration.prepare import reported
 from jetspect.evaluation.datasets.base import DataSet
 from jetspect.evaluation.evaluate import evaluate
 from jetspect.evaluation.measures import Evaluation
@@ -46,8 +45,7 @@ class Row:
     @property
     def accuracy(self) -> dict[str, float]:
         """The measures that go into the manifest."""
-        found = {name: self.measures[name] for name in REPORTED}
-        return {name: round(float(v), 5) for name, v in found.items() if v is not None and not math.isnan(v)}
+        return reported(self.evaluation)
 
     def recall_by_size(self) -> list[tuple[float, float, int, float]]:
         """Return from, to (area in px), number and recall of the defects, in five bins of equal number."""

@@ -148,7 +148,7 @@ class Network:
                 f"{node.op_type} {node.name} computes its weights instead of holding them, so they cannot be quantised; "
                 "export the model in evaluation mode"
             )
-        group = next((a.i for a in node.attribute if a.name == "group"), 1)
+        group = groups_of(node)
         transposed = node.op_type == "ConvTranspose"
         inside, outside = (weight[0], weight[1] * group) if transposed else (weight[1] * group, weight[0])
         kernel = int(np.prod(weight[2:]))
@@ -204,6 +204,11 @@ class Network:
                 )
         if not any(node.op_type in WEIGHTED for node in self.nodes):
             raise CalibrationError("the graph has no convolution, so there is nothing to quantise")
+
+
+def groups_of(node: onnx.NodeProto) -> int:
+    """Return into how many groups a convolution divides its channels."""
+    return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
 
 
 def _block(weight: str) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,7 +15,7 @@ from jetspect.calibration.outcome import Outcome
 from jetspect.evaluation.datasets.base import DataSet
 from jetspect.evaluation.drawing import COLOURS, Colour, draw_outline, scaled
 from jetspect.evaluation.measures import ImageResult
-from jetspect.evaluation.worst import Overlay
+from jetspect.evaluation.worst import Overlay, as_jpeg
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.manifest import Precision
@@ -52,7 +50,7 @@ def draw_crops(crops: CropSet, most: int = CROPS) -> list[CropPicture]:
     for index in first:
         tile, crop = crops.tiles[index], crops.crops[index]
         image = tile[:, :, 0] if tile.shape[2] == 1 else tile
-        jpeg = _jpeg(scaled(image, _CROP_PX / tile.shape[1]))
+        jpeg = as_jpeg(scaled(image, _CROP_PX / tile.shape[1]), _QUALITY)
         pictures.append(CropPicture(crop.stratum, f"{crop.sample_id} at {crop.x},{crop.y}", jpeg))
     return pictures
 
@@ -121,7 +119,7 @@ def _overlay(data: DataSet, before: ImageResult, after: ImageResult, fp32: U8, i
     assert sample.mask is not None  # only labelled images have a result
     gone, new = (int(np.count_nonzero(part)) for part in ((fp32 > 0) & (int8 == 0), (fp32 == 0) & (int8 > 0)))
     caption = f"IoU {_said(before)} to {_said(after)}; INT8 drops {gone} px that FP32 has and adds {new} px"
-    return Overlay(sample.sample_id, caption, _jpeg(draw_three(sample.image, sample.mask, fp32, int8)))
+    return Overlay(sample.sample_id, caption, as_jpeg(draw_three(sample.image, sample.mask, fp32, int8), _QUALITY))
 
 
 def _iou(result: ImageResult) -> float:
@@ -131,9 +129,3 @@ def _iou(result: ImageResult) -> float:
 
 def _said(result: ImageResult) -> str:
     return "- (clean, nothing said)" if math.isnan(result.counts.iou) else f"{result.counts.iou:.3f}"
-
-
-def _jpeg(picture: U8) -> str:
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert done  # an 8-bit colour picture always encodes
-    return base64.b64encode(data.tobytes()).decode("ascii")

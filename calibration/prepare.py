@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from jetspect.calibration.foreground import (
 from jetspect.calibration.frames import frame_size, select_frames
 from jetspect.errors import InputError
 from jetspect.evaluation.datasets import DataSet, open_dataset
-from jetspect.evaluation.evaluate import evaluate
+from jetspect.evaluation.evaluate import Evaluation, evaluate
 from jetspect.export.bundle import ExportJob, export_bundle
 from jetspect.export.tiles import torch_score
 from jetspect.models.checkpoint import Checkpoint
@@ -207,7 +207,12 @@ def measure_accuracy(bundle: Bundle, data: DataSet) -> dict[str, float]:
         result = evaluate(
             data, inspector.predict, classes, decision_threshold=None if decision is None else decision.threshold
         )
-    measures, names = result.as_dict(), REPORTED if decision is None else (*REPORTED, *DECIDED)
+    return reported(result, REPORTED if decision is None else (*REPORTED, *DECIDED))
+
+
+def reported(result: Evaluation, names: Sequence[str] = REPORTED) -> dict[str, float]:
+    """Return the measures that go into a manifest, without those that are not defined."""
+    measures = result.as_dict()
     values = {name: measures[name] for name in names}
     return {name: round(float(v), 5) for name, v in values.items() if v is not None and not math.isnan(v)}
 

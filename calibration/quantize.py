@@ -12,7 +12,7 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from jetspect.calibration.network import WEIGHTED, Network
+from jetspect.calibration.network import WEIGHTED, Network, groups_of
 from jetspect.errors import CalibrationError
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -139,7 +139,7 @@ def quantise_for_cpu(network: Network, plan: Plan) -> bytes:
             "AddQDQPairToWeight": False,
             "QuantizeBias": True,
             # The quantiser takes a bias in groups for one of fewer channels.
-            **_one_scale(n for n in network.nodes if n.name in plan.nodes and _groups(n) > 1),
+            **_one_scale(n for n in network.nodes if n.name in plan.nodes and groups_of(n) > 1),
         },
     )
     return _finish(model)
@@ -190,10 +190,6 @@ def _one_scale(nodes: Iterable[onnx.NodeProto]) -> dict[str, Any]:
         n.input[1]: [{"quant_type": QuantType.QInt8, "symmetric": True}] for n in nodes if n.op_type == "ConvTranspose"
     }
     return {"TensorQuantOverrides": alone} if alone else {}
-
-
-def _groups(node: onnx.NodeProto) -> int:
-    return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
 
 
 def _shared(plan: Plan) -> dict[str, tuple[float, float]]:

@@ -63,30 +63,20 @@ class Trial:
     def __init__(self, network: Network, judge: Judge, progress: Progress = lambda *_: None) -> None:
         self.network, self.judge, self._progress = network, judge, progress
         self._input = network.model.graph.input[0].name
-        self._output = network.model.graph.output[0].name
         self.fp32 = self._measure_fp32()
 
     def quality(self, plan: Plan, what: str = "judging") -> Quality:
         """Run a plan's graph on every tile."""
-        return self.quality_of(quantise(self.network, plan), what)
+        return self.quality_by_shift(plan, (0,), what)[0]
 
-    def quality_of(self, graph: bytes, what: str = "judging") -> Quality:
-        """Run a graph that ends in probabilities on every tile."""
-        session, tally = open_session(graph), Tally()
-        name = session.get_inputs()[0].name
-        for index, tile in enumerate(self.judge.tiles):
-            self.judge.add(tally, index, session.run(None, {name: tile[None]})[0][0])
-            self._progress(what, index + 1, len(self.judge))
-        return self.judge.quality(tally)
-
-    def quality_by_shift(self, plan: Plan, shifts: Sequence[int]) -> dict[int, Quality]:
+    def quality_by_shift(self, plan: Plan, shifts: Sequence[int], what: str = "thresholds") -> dict[int, Quality]:
         """Run a plan's graph once on every tile and judge it with thresholds moved by each of these steps of 1/255."""
         session, tallies = open_session(quantise(self.network, plan)), {shift: Tally() for shift in shifts}
         for index, tile in enumerate(self.judge.tiles):
             answer: F32 = session.run(None, {self._input: tile[None]})[0]
             for shift, tally in tallies.items():
                 self.judge.add(tally, index, answer[0], shift_levels=shift)
-            self._progress("thresholds", index + 1, len(self.judge))
+            self._progress(what, index + 1, len(self.judge))
         return {shift: self.judge.quality(tally) for shift, tally in tallies.items()}
 
     def ablate(self, plan: Plan, blocks: Sequence[tuple[str, tuple[str, ...], float]]) -> tuple[BlockLoss, ...]:

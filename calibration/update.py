@@ -69,16 +69,13 @@ def draft_bundle(
 
 
 def finish_manifest(draft: Bundle, rows: Sequence[Row], limits: Limits) -> tuple[Manifest, tuple[str, ...]]:
-    """Return the manifest with measured accuracy and tolerances, and why a graph for processors was left out."""
+    """Return the manifest with what INT8 reached, and why a graph beside the int8 one was left out."""
     graphs: dict[Precision, GraphSpec] = dict(draft.manifest.graphs)
     left_out: list[str] = []
     for row in rows:
-        spec = graphs.get(row.name)  # type: ignore[call-overload]  # a row of PyTorch is no precision
-        if spec is None:
-            continue
         if row.name not in INT8:
-            continue  # what the export measured stays
-        graphs[row.name] = spec.model_copy(update={"accuracy": row.accuracy})
+            continue  # what the export measured stays, and PyTorch is no graph
+        graphs[row.name] = graphs[row.name].model_copy(update={"accuracy": row.accuracy})
         faults = limits.faults(rows[0], row)
         if row.name != "int8" and faults:
             del graphs[row.name]
@@ -142,13 +139,12 @@ def _golden(bundle: Bundle, graphs: Graphs) -> tuple[bytes, dict[Precision, Gold
         arrays = {name: stored[name] for name in stored.files if name not in map(_array_of, INT8)}
     tiles = bundle.golden().tiles
     tolerances: dict[Precision, GoldenTolerance] = {}
-    both = (_answers(graph, "int8", tiles).astype(np.int16) for graph in (graphs.data["int8"], graphs.exact))
-    rounding = np.abs(np.subtract(*both))
-    for precision, graph in graphs.data.items():
-        answers = _answers(graph, precision, tiles)
-        steps = _answers(graph, "int8", tiles)
-        off = np.abs(answers.astype(np.int16) - steps) if precision == "int8-cpu" else rounding
-        arrays[_array_of(precision)] = answers
+    answers = {precision: _answers(graph, precision, tiles) for precision, graph in graphs.data.items()}
+    rounding = _apart(answers["int8"], _answers(graphs.exact, "int8", tiles))
+    for precision, said in answers.items():
+        cpu = precision == "int8-cpu"
+        off = _apart(said, _answers(graphs.data[precision], "int8", tiles)) if cpu else rounding
+        arrays[_array_of(precision)] = said
         tolerances[precision] = GoldenTolerance(
             max_levels=min(MOST_LEVELS, max(_LEAST_MAX, math.ceil(_WIDER * int(off.max())))),
             mean_levels=max(_LEAST_MEAN, round(_WIDER * float(off.mean(axis=(1, 2, 3)).max()), 3)),
@@ -159,6 +155,10 @@ def _golden(bundle: Bundle, graphs: Graphs) -> tuple[bytes, dict[Precision, Gold
 def _answers(graph: bytes, precision: Precision, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     with OnnxRuntimeEngine(graph, precision=precision) as engine:
         return np.concatenate([engine.run(tiles[i : i + 1]).copy() for i in range(len(tiles))])
+
+
+def _apart(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+    return np.abs(one.astype(np.int16) - other.astype(np.int16))
 
 
 def _array_of(precision: Precision) -> str:

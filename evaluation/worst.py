@@ -40,10 +40,15 @@ def draw_worst(worst: Sequence[ImageResult], data: DataSet, predict: Callable[[U
         counts = result.counts
         caption = f"IoU {counts.iou:.2f}, {counts.fn:.0f} px missed, {counts.fp:.0f} px wrongly said"
         picture = draw_pair(sample.image, sample.mask, predict(sample.image).mask)
-        done, data_jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        assert done  # an 8-bit colour picture always encodes
-        overlays.append(Overlay(sample.sample_id, caption, base64.b64encode(data_jpeg.tobytes()).decode("ascii")))
+        overlays.append(Overlay(sample.sample_id, caption, as_jpeg(picture, _QUALITY)))
     return overlays
+
+
+def as_jpeg(picture: U8, quality: int) -> str:
+    """Return a picture as JPEG in base64, as a page holds it."""
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done  # an 8-bit picture always encodes
+    return base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def draw_pair(image: U8, truth: U8, said: U8) -> U8:
