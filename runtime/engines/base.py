@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from jetspect.runtime.cuda.base import Buffer, Cuda
+
 U8 = npt.NDArray[np.uint8]
 
 
@@ -52,3 +54,28 @@ class Engine(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class DeviceEngine(Engine, Protocol):
+    """An engine on a CUDA device, for one tile shape and batch. Frames are cut and put together on the device around it.
+
+    ``tiles`` holds N x H x W x C and ``scores`` N x K x H x W uint8; both belong to the engine.
+    """
+
+    @property
+    def cuda(self) -> Cuda: ...
+
+    @property
+    def tile_shape(self) -> tuple[int, int, int, int]:
+        """N, H, W and C of one run."""
+        ...
+
+    @property
+    def tiles(self) -> Buffer: ...
+
+    @property
+    def scores(self) -> Buffer: ...
+
+    def enqueue(self) -> None:
+        """Queue one run over what lies in ``tiles``, in the stream of ``cuda``."""
+        ...
