@@ -51,8 +51,8 @@ class Buffer:
         return Buffer(self.address + offset, self.nbytes - offset)
 
 
-# What a kernel takes: int a 32-bit int, float a 32-bit float, a buffer its address, None the null pointer.
-Argument = int | float | Buffer | None
+# What a kernel takes: int and float with 32 bits, NumPy scalars as they are, a buffer's address, None as the null pointer.
+Argument = int | float | np.generic | Buffer | None
 
 
 class Mark(Protocol):
