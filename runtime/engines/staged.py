@@ -8,30 +8,30 @@ from jetspect.runtime.engines.base import U8, Engine, EngineInfo
 
 
 class StagedEngine:
-    """Stage two's engine with stage one's at hand as ``foreground``; both are closed together."""
+    """Stage two's engine, ``defects``, with stage one's at hand as ``foreground``; both are closed together."""
 
-    def __init__(self, engine: Engine, foreground: Engine) -> None:
-        self._engine = engine
+    def __init__(self, defects: Engine, foreground: Engine) -> None:
+        self.defects = defects
         self.foreground = foreground
 
     @property
     def info(self) -> EngineInfo:
-        return self._engine.info
+        return self.defects.info
 
     @property
     def dynamic(self) -> bool:
-        return self._engine.dynamic
+        return self.defects.dynamic
 
     def run(self, tiles: U8) -> U8:
-        return self._engine.run(tiles)
+        return self.defects.run(tiles)
 
     @property
     def decisions(self) -> U8 | None:
-        return self._engine.decisions
+        return self.defects.decisions
 
     def close(self) -> None:
         try:
-            self._engine.close()
+            self.defects.close()
         finally:
             self.foreground.close()
 

@@ -146,6 +146,14 @@ def _reading_order(component: Component) -> tuple[int, int]:
     return component.box_yxyx[0], component.box_yxyx[1] + int(component.bitmap[0].argmax())
 
 
+def largest(components: list[Component], limit: int | None) -> list[Component]:
+    """Return the ``limit`` largest components in the order they came in; of equals the first."""
+    if limit is None or len(components) <= limit:
+        return components
+    keep = sorted(range(len(components)), key=lambda i: -components[i].area_px)[:limit]
+    return [components[i] for i in sorted(keep)]
+
+
 def to_defect(
     component: Component, output: OutputContract, frame_hw: tuple[int, int], pixel_area_mm2: float | None = None
 ) -> Defect:
