@@ -36,6 +36,7 @@ from jetspect.calibration.report import (
 )
 from jetspect.calibration.search import Found
 from jetspect.calibration.sensitivity import BlockLoss
+from jetspect.calibration.trt8 import Trt8Step
 from jetspect.errors import InputError
 from jetspect.evaluation.datasets.base import Sample
 from jetspect.evaluation.evaluate import evaluate
@@ -141,6 +142,10 @@ def outcome() -> Outcome:
             "seed": 0,
             "tile_px": 64,
         },
+        trt8=(
+            Trt8Step("one scale", 0.9, ("int8-trt8 loses <0.2>",), {"iou": 0.6}),
+            Trt8Step("fp16", 0.85, (), {"iou": 0.8}),
+        ),
     )
 
 
@@ -220,6 +225,14 @@ def test_moved_thresholds_are_said(outcome: Outcome) -> None:
 
 def test_what_stays_in_fp16_is_listed_block_by_block(outcome: Outcome) -> None:
     assert [(k.block, k.count, k.share) for k in kept(outcome)] == [("block.0", 1, "3.33 %"), ("block.5", 2, "6.67 %")]
+
+
+def test_the_forms_of_the_graph_for_tensorrt_8_are_listed_with_the_one_taken(text: str) -> None:
+    rows = [r[:4] for r in Page(text).rows if r and r[0].startswith("with ")]
+    assert rows == [
+        ["with one scale per transposed convolution", "90.0%", "0.6000", "no: int8-trt8 loses <0.2>"],
+        ["with transposed convolutions in FP16", "85.0%", "0.8000", "yes"],
+    ]
 
 
 def test_histograms_are_those_of_int8_convolutions_with_the_scale_they_share(outcome: Outcome) -> None:
