@@ -50,9 +50,13 @@ def check_options(bundle: Bundle, path: Path, options: CalibrateOptions) -> None
     if not path.is_dir():
         raise CalibrationError(f"{path} is a zip; calibration writes into the bundle, so unpack it into a folder first")
     tiling = bundle.manifest.tiling
-    if tiling.mode == "whole":
+    if tiling.frame_wh is not None:
+        width, height = tiling.frame_wh
+        others = "fp16" if "fp16" in bundle.manifest.graphs else "fp32"
         raise CalibrationError(
-            f"{bundle.manifest.name} sees whole frames; only models of tiles are quantised, this one runs in FP16"
+            f"{bundle.manifest.name} sees whole frames of {width} x {height} px; only models of tiles are calibrated, because "
+            "INT8 is judged by its masks and golden scores, which say nothing of a decision on the whole frame; "
+            f"run it with --precision {others}"
         )
     if any(c.min_area_mm2 is not None for c in bundle.manifest.output.classes):
         raise CalibrationError(
