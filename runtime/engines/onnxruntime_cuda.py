@@ -163,7 +163,7 @@ class OnnxRuntimeCudaEngine:
         session.disable_fallback()
         if session.get_providers()[0] != self.PROVIDER:
             raise EngineError(
-                f"ONNX Runtime runs on {session.get_providers()[0]} instead of {self.PROVIDER}, its CUDA libraries do not load: "
+                f"ONNX Runtime runs on {session.get_providers()[0]} instead of {self.PROVIDER}, its CUDA libraries fail: "
                 "check that CUDA and cuDNN are those that this onnxruntime-gpu was built for"
             )
         return session
