@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jetspect.errors import EngineError
+from jetspect.runtime.engines.sidecar import Step
 from jetspect.runtime.engines.trt_binding import TrtLog
 from jetspect.runtime.engines.trt_versions import Branch, Version, can_report_progress
 from jetspect.runtime.manifest import Precision
@@ -32,19 +33,6 @@ class BuildRequest:
     opt_level: int
     workspace_bytes: int
     timing_cache: bytes = b""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One try: its settings, and why it failed; None for the one that built."""
-
-    opt_level: int
-    workspace_mib: int
-    failed: str | None = None
-
-    def __str__(self) -> str:
-        said = f"optimisation level {self.opt_level}, workspace {self.workspace_mib} MiB"
-        return said if self.failed is None else f"{said}: {self.failed}"
 
 
 class NotBuilt(Exception):

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from jetspect.errors import EngineError
-from jetspect.runtime.engines.attempt import MIB, Attempt, BuildRequest, NotBuilt, Progress, Step, times
+from jetspect.runtime.engines.attempt import MIB, Attempt, BuildRequest, NotBuilt, Progress, times
+from jetspect.runtime.engines.sidecar import Step
 from jetspect.runtime.engines.trt_binding import require_tensorrt
 from jetspect.runtime.engines.trt_versions import Branch, branch_for
 from jetspect.runtime.onnx_scan import Value, scan_onnx
@@ -65,7 +66,7 @@ def build_plan(request: BuildRequest, show: Progress | None = None) -> Built:
         try:
             made = attempt.build(step)
         except NotBuilt as error:
-            tried.append(Step(step.opt_level, step.workspace_mib, str(error)))
+            tried.append(step.model_copy(update={"failed": str(error)}))
             log.warning("not built: %s", tried[-1])
             continue
         tried.append(step)
@@ -83,7 +84,7 @@ def _ladder(request: BuildRequest) -> Iterator[Step]:
     less = max(_MIN_WORKSPACE // MIB, mib // 4)
     rungs = [(level, mib), (max(level - 2, 0), mib), (max(level - 2, 0), less), (0, less)]
     for rung in dict.fromkeys(rungs):
-        yield Step(*rung)
+        yield Step(opt_level=rung[0], workspace_mib=rung[1])
 
 
 def _tiles_of(request: BuildRequest) -> Value:

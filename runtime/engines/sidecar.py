@@ -54,12 +54,16 @@ class EngineKey(Part):
         return found
 
 
-class StepRecord(Part):
+class Step(Part):
     """One step of the build ladder; ``failed`` is TensorRT's reason, None where it built."""
 
     opt_level: Count
     workspace_mib: Count
     failed: str | None = None
+
+    def __str__(self) -> str:
+        said = f"optimisation level {self.opt_level}, workspace {self.workspace_mib} MiB"
+        return said if self.failed is None else f"{said}: {self.failed}"
 
 
 class Sidecar(Part):
@@ -71,7 +75,7 @@ class Sidecar(Part):
     jetspect: str = Field(description="Version that built it")
     created: datetime
     build_s: float = Field(ge=0)
-    steps: tuple[StepRecord, ...] = Field(description="Ladder: what was tried, the last one built")
+    steps: tuple[Step, ...] = Field(description="Ladder: what was tried, the last one built")
     layers: LayerSummary | None = Field(None, description="None: the engine inspector was not understood")
     engine_sha256: Sha256
     engine_bytes: Count

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import TracebackType
 
 from jetspect.runtime.engines.base import U8, Engine, EngineInfo
 
 
 class StagedEngine:
-    """Stage two's engine with stage one's at hand as ``foreground``; both are closed together."""
+    """Stage two's ``engine`` with stage one's at hand as ``foreground``; both are closed together."""
 
     def __init__(self, engine: Engine, foreground: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         self.foreground = foreground
 
     @property
     def info(self) -> EngineInfo:
-        return self._engine.info
+        """Stage two's; where stage one runs on something else, that is said too."""
+        info, first = self.engine.info, self.foreground.info
+        if (info.name, info.precision) == (first.name, first.precision):
+            return info
+        return replace(info, device=f"{info.device}, stage one with {first}")
 
     @property
     def dynamic(self) -> bool:
-        return self._engine.dynamic
+        return self.engine.dynamic
 
     def run(self, tiles: U8) -> U8:
-        return self._engine.run(tiles)
+        return self.engine.run(tiles)
 
     @property
     def decisions(self) -> U8 | None:
-        return self._engine.decisions
+        return self.engine.decisions
 
     def close(self) -> None:
         try:
-            self._engine.close()
+            self.engine.close()
         finally:
             self.foreground.close()
 

@@ -1,7 +1,7 @@
 """TensorRT: the engine of Jetson devices, for one tile shape and batch, in the stream of one CUDA device.
 
-Not yet run on a board: it was checked against the Python bindings of TensorRT 8.6, 10.3, 10.13 and 11.4 without their libraries,
-and run on a stand-in for them that computes with ONNX Runtime.
+Not yet run on a board: it was checked against the Python bindings of TensorRT 8.6, 10.3, 10.13 and 11.4 without their
+libraries, and run on a stand-in for them that computes with ONNX Runtime.
 """
 
 from __future__ import annotations

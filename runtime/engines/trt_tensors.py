@@ -43,7 +43,7 @@ def check_tensors(engine: trt.ICudaEngine, shape: tuple[int, int, int, int]) -> 
         side = inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs
         side[name] = tuple(engine.get_tensor_shape(name))
     batch, height, width, _ = shape
-    # By shape, not by place: no version promises the order of tensors.
+    # By shape, not by place or name: what the engine does with memory is what counts.
     tiles = [name for name, got in inputs.items() if _fits(got, shape)]
     maps = [n for n, s in outputs.items() if len(s) == 4 and s[1] > 0 and _fits(s, (batch, s[1], height, width))]
     decisions = [name for name, got in outputs.items() if _fits(got, (batch, 1))]
