@@ -59,16 +59,18 @@ class Attempt:
 
     def build(self, step: Step) -> tuple[bytes, bytes]:
         """Return the engine and the timing cache."""
+        import tensorrt as trt
+
         builder = self._builder
         network = builder.create_network(_network_flags(self._branch))
         # The network borrows the parser's copy of the weights, so the parser lives until the build is done.
         parser = self._parse(network)
         config = self._config(step)
         profile = builder.create_optimization_profile()
-        shape = self._request.shape
+        shape = trt.Dims(list(self._request.shape))
         profile.set_shape(self._tiles, shape, shape, shape)
         if config.add_optimization_profile(profile) < 0:
-            self._log.fail(f"TensorRT refuses tiles {times(shape)}", "export the bundle again")
+            self._log.fail(f"TensorRT refuses tiles {times(self._request.shape)}", "export the bundle again")
         plan = builder.build_serialized_network(network, config)
         if self._log.interrupted:
             raise KeyboardInterrupt

@@ -222,11 +222,13 @@ class TensorRtEngine:
 
     def _open_context(self) -> trt.IExecutionContext:
         """Make a context that reads the tiles and writes the scores; its addresses never change."""
+        import tensorrt as trt
+
         context = self._engine.create_execution_context()
         if context is None:
             self._log.fail("TensorRT cannot prepare the engine", "take a smaller tile or batch, or free device memory")
         names = self._tensors
-        bound = context.set_input_shape(names.tiles, self._shape)
+        bound = context.set_input_shape(names.tiles, trt.Dims(list(self._shape)))
         bound = context.set_tensor_address(names.tiles, self._tiles.address) and bound
         bound = context.set_tensor_address(names.scores, self._scores.address) and bound
         if names.decision is not None and self._decided is not None:

@@ -36,13 +36,13 @@ def require_tensorrt() -> tuple[str, Version]:
     """
     try:
         importlib.import_module("tensorrt")
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(error.name or "tensorrt", "TensorRT engines", _INSTALL) from error
-    except (ImportError, OSError) as error:
+    except ModuleNotFoundError as missing:
+        raise MissingDependencyError(missing.name or "tensorrt", "TensorRT engines", _INSTALL) from missing
+    except (ImportError, OSError) as failed:
         raise EngineError(
-            f"TensorRT is installed, but its libraries cannot be loaded ({error}); on JetPack install them with: "
+            f"TensorRT is installed, but its libraries cannot be loaded ({failed}); on JetPack install them with: "
             "sudo apt-get install tensorrt"
-        ) from error
+        ) from failed
     import tensorrt as trt
 
     return trt.__version__, parse_version(trt.__version__)

@@ -64,6 +64,10 @@ def make(version: str, faults: Faults | None = None) -> ModuleType:
             complain(logger, wrong.start)
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
+    class Dims(tuple[int, ...]):
+        def __new__(cls, shape: tuple[int, ...]) -> Dims:
+            return tuple.__new__(cls, shape)
+
     class IHostMemory(bytes):
         @property
         def nbytes(self) -> int:
@@ -95,7 +99,7 @@ def make(version: str, faults: Faults | None = None) -> ModuleType:
         def __init__(self) -> None:
             self._shapes: dict[str, tuple[int, ...]] = {}
 
-        def set_shape(self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]) -> None:
+        def set_shape(self, input: str, min: Dims, opt: Dims, max: Dims) -> None:
             assert min == opt == max
             self._shapes[input] = opt
 
@@ -221,7 +225,8 @@ def make(version: str, faults: Faults | None = None) -> ModuleType:
             self._engine = engine
             self._addresses: dict[str, int] = {}
 
-        def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        def set_input_shape(self, name: str, shape: Dims) -> bool:
+            assert isinstance(shape, Dims)
             return name == self._engine._input and tuple(shape) == self._engine._shape
 
         def set_tensor_address(self, name: str, memory: int) -> bool:
@@ -321,16 +326,26 @@ def make(version: str, faults: Faults | None = None) -> ModuleType:
             return ICudaEngine(self._logger, model, tuple(said["shape"]))
 
     flags = ("TF32", "REFIT") if numbers >= (11,) else ("FP16", "INT8", "TF32", "REFIT")
-    typing = ("EXPLICIT_BATCH",) if numbers < (10,) else ("STRONGLY_TYPED",)
+    typing = ("EXPLICIT_BATCH",) if numbers < (10,) else ("EXPLICIT_BATCH", "STRONGLY_TYPED")
     trt.BuilderFlag = IntEnum("BuilderFlag", flags, start=0)
-    # EXPLICIT_BATCH is bit 0, STRONGLY_TYPED bit 1 in every version that has it.
-    trt.NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", typing, start=int(numbers >= (10,)))
+    trt.NetworkDefinitionCreationFlag = IntEnum(
+        "NetworkDefinitionCreationFlag", typing[-1:] if numbers >= (11,) else typing, start=0
+    )
     trt.MemoryPoolType = IntEnum("MemoryPoolType", ("WORKSPACE",), start=0)
     trt.ProfilingVerbosity = IntEnum("ProfilingVerbosity", ("LAYER_NAMES_ONLY", "DETAILED", "NONE"), start=0)
     trt.TensorIOMode = IntEnum("TensorIOMode", ("NONE", "INPUT", "OUTPUT"), start=0)
     trt.DataType = IntEnum("DataType", DTYPES, start=0)
     trt.LayerInformationFormat = IntEnum("LayerInformationFormat", ("ONELINE", "JSON"), start=0)
-    classes = [ILogger, IHostMemory, IProfiler, ITimingCache, IOptimizationProfile, IBuilderConfig, INetworkDefinition]
+    classes = [
+        ILogger,
+        Dims,
+        IHostMemory,
+        IProfiler,
+        ITimingCache,
+        IOptimizationProfile,
+        IBuilderConfig,
+        INetworkDefinition,
+    ]
     classes += [ParserError, OnnxParser, Builder, IExecutionContext, EngineInspector, ICudaEngine, Runtime]
     classes += [IProgressMonitor] if numbers >= (10,) else []
     for cls in classes:

@@ -65,7 +65,7 @@ def test_an_engine_is_built_kept_loaded_again_and_gives_the_graph_s_answers(
         ("10.3.0", "fp32", 0, set()),
         ("10.3.0", "fp16", 0, {"FP16", "TF32"}),
         ("10.13.3.9", "fp16", 2, {"TF32"}),
-        ("11.4.0.106", "fp32", 2, set()),
+        ("11.4.0.106", "fp32", 1, set()),
     ],
 )
 def test_each_version_is_asked_in_its_own_way(

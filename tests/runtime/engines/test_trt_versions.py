@@ -11,8 +11,8 @@ from jetspect.runtime.engines.trt_versions import Branch, branch_for, parse_vers
 
 
 def test_versions_compare_as_numbers() -> None:
-    versions = ["8.6.1", "8.6.2.3", "10.3.0", "10.12", "10.13.3.9", "11.4.0.106"]
-    assert sorted(versions[::-1], key=parse_version) == versions
+    versions = ["11.4.0.106", "8.6.2.3", "10.3.0", "10.13.3.9", "8.6.1", "10.12"]
+    assert sorted(versions, key=parse_version) == ["8.6.1", "8.6.2.3", "10.3.0", "10.12", "10.13.3.9", "11.4.0.106"]
     assert parse_version("10.3.0.post12.dev1") == (10, 3, 0)
 
 
