@@ -27,6 +27,12 @@ def load(name: str) -> ModuleType:
     return sys.modules[known]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a version once for each whose bindings exist for this Python."""
+    if "trt_version" in metafunc.fixturenames:
+        metafunc.parametrize("trt_version", load("trt_bindings").VERSIONS)
+
+
 class Machine:
     """What a test may set: the version, what goes wrong, and the device."""
 

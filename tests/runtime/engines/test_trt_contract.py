@@ -13,7 +13,6 @@ import pytest
 from jetspect.runtime.engines.trt_versions import can_report_progress, parse_version
 
 pytestmark = pytest.mark.timeout(290)
-EVERY = ("8.6.1", "10.3.0", "10.13.3.9", "11.4.0.106")
 
 
 @pytest.fixture(scope="session")
@@ -24,14 +23,6 @@ def table(helper: Callable[[str], ModuleType]) -> Any:
 @pytest.fixture(scope="session")
 def nvidia(helper: Callable[[str], ModuleType]) -> Any:
     return helper("trt_bindings")
-
-
-@pytest.fixture(params=EVERY)
-def version(request: pytest.FixtureRequest, nvidia: Any) -> str:
-    if request.param not in nvidia.VERSIONS:
-        # Not a part that is missing: NVIDIA published none for this Python, and no device has the two together.
-        pytest.skip(f"TensorRT {request.param} was never published for this Python")
-    return str(request.param)
 
 
 def test_the_table_has_every_name_in_the_sources_and_no_other(table: Any) -> None:
@@ -62,10 +53,10 @@ def offers(classes: dict[str, Any], name: str) -> bool:
 
 
 def test_every_name_is_there_in_the_versions_it_is_claimed_for_and_in_no_other(
-    table: Any, nvidia: Any, version: str
+    table: Any, nvidia: Any, trt_version: str
 ) -> None:
-    classes = nvidia.surface(version)
-    wrong = [name for name, versions in table.SURFACE.items() if offers(classes, name) != (version in versions)]
+    classes = nvidia.surface(trt_version)
+    wrong = [name for name, versions in table.SURFACE.items() if offers(classes, name) != (trt_version in versions)]
     assert not wrong
 
 
@@ -81,11 +72,11 @@ def accepts(overloads: list[list[list[Any]]], call: tuple[int, tuple[str, ...]])
     return False
 
 
-def test_every_call_has_parameters_that_the_version_takes(table: Any, nvidia: Any, version: str) -> None:
-    classes = nvidia.surface(version)
+def test_every_call_has_parameters_that_the_version_takes(table: Any, nvidia: Any, trt_version: str) -> None:
+    classes = nvidia.surface(trt_version)
     wrong, checked = [], 0
     for use in (use for path in table.sources() for use in table.uses(path)):
-        if use.call is None or version not in table.SURFACE[use.name]:
+        if use.call is None or trt_version not in table.SURFACE[use.name]:
             continue
         first, _, member = use.name.partition(".")
         call = use.call
@@ -99,21 +90,21 @@ def test_every_call_has_parameters_that_the_version_takes(table: Any, nvidia: An
     assert checked > 30
 
 
-def test_memory_that_the_sources_copy_can_be_read(nvidia: Any, version: str) -> None:
-    assert nvidia.surface(version)["IHostMemory"]["buffer"]
+def test_memory_that_the_sources_copy_can_be_read(nvidia: Any, trt_version: str) -> None:
+    assert nvidia.surface(trt_version)["IHostMemory"]["buffer"]
 
 
 def test_the_stand_in_offers_nothing_else_and_everything_that_is_used(
-    table: Any, nvidia: Any, helper: Callable[[str], ModuleType], version: str
+    table: Any, nvidia: Any, helper: Callable[[str], ModuleType], trt_version: str
 ) -> None:
-    fake, classes = helper("fake_tensorrt").make(version), nvidia.surface(version)
+    fake, classes = helper("fake_tensorrt").make(trt_version), nvidia.surface(trt_version)
     for name, cls in vars(fake).items():
         if not isinstance(cls, type):
             continue
         for member, value in vars(cls).items():
             if member.startswith("_") or member == "Severity":
                 continue
-            assert offers(classes, f"{name}.{member}"), f"{name}.{member} is not in TensorRT {version}"
+            assert offers(classes, f"{name}.{member}"), f"{name}.{member} is not in TensorRT {trt_version}"
             if inspect.isfunction(value):
                 ours = list(inspect.signature(value).parameters)[1:]
                 overloads = [[p for p, _ in overload] for overload in classes[name]["members"][member]]
@@ -125,7 +116,7 @@ def test_the_stand_in_offers_nothing_else_and_everything_that_is_used(
         "profiler",
     }  # made in __init__
     for name, versions in table.SURFACE.items():
-        if version in versions and name.split(".")[-1] not in attributes:
+        if trt_version in versions and name.split(".")[-1] not in attributes:
             held: Any = fake
             for part in name.split("."):
                 assert hasattr(held, part), f"the stand-in has no {name}"
@@ -175,23 +166,23 @@ print(json.dumps(told))
 
 
 def test_what_needs_no_library_runs_on_the_real_bindings(
-    nvidia: Any, version: str, monkeypatch: pytest.MonkeyPatch
+    nvidia: Any, trt_version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(nvidia.REPOSITORY)
-    told = json.loads(nvidia.run(version, RUN))
-    assert told["version"] == version and told["dims"] == [2, 384, 384, 3]
+    told = json.loads(nvidia.run(trt_version, RUN))
+    assert told["version"] == trt_version and told["dims"] == [2, 384, 384, 3]
     assert told["errors"] == ["a fault"], "each error once, and no messages that are none"
-    talks = can_report_progress(parse_version(version))
+    talks = can_report_progress(parse_version(trt_version))
     assert told.get("goes on") is (True if talks else None)
     assert told["shown"] == ([["Building", 2, 3], ["Building", 3, 3]] if talks else [])
     assert told["build"].startswith("TensorRT cannot start a build: TensorRT gives no reason; check that the GPU works")
     assert told["load"].startswith("TensorRT cannot start: TensorRT gives no reason; check that the GPU works")
 
 
-def test_flags_are_shifted_by_the_numbers_of_the_version(nvidia: Any, version: str) -> None:
+def test_flags_are_shifted_by_the_numbers_of_the_version(nvidia: Any, trt_version: str) -> None:
     """STRONGLY_TYPED is bit 1 in TensorRT 10 and bit 0 in 11."""
     code = (
         "import tensorrt\nfrom jetspect.runtime.engines import attempt, trt_versions\n"
-        f"branch = trt_versions.branch_for({parse_version(version)}, 'fp16')\nprint(attempt._network_flags(branch))"
+        f"branch = trt_versions.branch_for({parse_version(trt_version)}, 'fp16')\nprint(attempt._network_flags(branch))"
     )
-    assert int(nvidia.run(version, code)) == {"8.6.1": 1, "10.3.0": 0, "10.13.3.9": 2, "11.4.0.106": 1}[version]
+    assert int(nvidia.run(trt_version, code)) == {"8.6.1": 1, "10.3.0": 0, "10.13.3.9": 2, "11.4.0.106": 1}[trt_version]
