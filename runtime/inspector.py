@@ -12,17 +12,16 @@ from pydantic import Field
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.checks import CheckSettings, check_frame
+from jetspect.runtime.detector import open_detector
 from jetspect.runtime.engines.base import Engine
 from jetspect.runtime.foreground import ForegroundMask, ForegroundSettings, open_finder
 from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import read_image
-from jetspect.runtime.postprocess.reference import Component, find_components, paint, to_defect
+from jetspect.runtime.postprocess.reference import paint, to_defect
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.results import Defect, Inspection, ModelIdentity, Prediction, Timings, Verdict
-from jetspect.runtime.scoring import Scores
 from jetspect.runtime.settings import Settings
 from jetspect.runtime.verdict import VerdictRules, decide, judge
-from jetspect.runtime.whole import open_mapper
 
 U8 = npt.NDArray[np.uint8]
 
@@ -59,7 +58,7 @@ class Inspector:
         self._check_settings()
         pitch = self._settings.pixel_pitch_mm
         self._pixel_area = None if pitch is None else pitch * pitch
-        self._mapper = open_mapper(self._manifest, engine, self._settings.tiling)
+        self._detector = open_detector(self._manifest, engine, self._settings.tiling, self._pixel_area)
         self._finder = open_finder(self._manifest, engine, self._settings.foreground)
         self._try_region()
         self.model = ModelIdentity(
@@ -86,17 +85,12 @@ class Inspector:
         if reasons:
             until = Timings((checked - start) / 1e6, (shown - checked) / 1e6, total_ms=(shown - start) / 1e6)
             return self._unknown(frame, reasons, frame.size_wh, until)
-        scores = self._mapper.score(frame.image, mask)
+        found = self._detector.detect(frame.image, mask, limit=self._settings.max_reported)
         scored = perf_counter_ns()
-        components = self._components(scores)
-        truncated = max(0, len(components) - self._settings.max_reported)
-        if truncated:
-            keep = sorted(range(len(components)), key=lambda i: -components[i].area_px)[: self._settings.max_reported]
-            components = [components[i] for i in sorted(keep)]
-        hw = scores.grid.frame_hw
-        defects = tuple(to_defect(c, self._manifest.output, hw, self._pixel_area) for c in components)
+        hw = found.grid.frame_hw
+        defects = tuple(to_defect(c, self._manifest.output, hw, self._pixel_area) for c in found.components)
         described = perf_counter_ns()
-        verdict, reasons = self._verdict(defects, truncated, scores.decision)
+        verdict, reasons = self._verdict(defects, found.dropped, found.decision)
         end = perf_counter_ns()
         return Inspection(
             frame_id=frame.frame_id,
@@ -110,19 +104,19 @@ class Inspector:
             timings=Timings(
                 checks_ms=(checked - start) / 1e6,
                 foreground_ms=(shown - checked) / 1e6,
-                gather_ms=scores.gather_ms,
-                engine_ms=scores.engine_ms,
-                scatter_ms=scores.scatter_ms,
-                postprocess_ms=(described - scored) / 1e6,
+                gather_ms=found.gather_ms,
+                engine_ms=found.engine_ms,
+                scatter_ms=found.scatter_ms,
+                postprocess_ms=found.find_ms + (described - scored) / 1e6,
                 verdict_ms=(end - described) / 1e6,
                 total_ms=(end - start) / 1e6,
             ),
-            tiles=len(scores.grid.tiles),
-            tiles_skipped=scores.grid.skipped,
-            defects_truncated=truncated,
+            tiles=len(found.grid.tiles),
+            tiles_skipped=found.grid.skipped,
+            defects_truncated=found.dropped,
             part_id=frame.part_id,
             origin=frame.origin,
-            decision=scores.decision,
+            decision=found.decision,
         )
 
     def segment(self, image: U8) -> U8:
@@ -131,13 +125,13 @@ class Inspector:
 
     def predict(self, image: U8) -> Prediction:
         """Return everything that the bundle says of an image, from one run; its score map is valid until the next one."""
-        scores = self._scores(image)
-        mask = paint(self._components(scores), scores.grid.frame_hw)
-        return Prediction(mask, scores.score_map, scores.decision)
+        found = self._detector.detect(image, self.foreground(image))
+        mask = paint(found.components, found.grid.frame_hw)
+        return Prediction(mask, self._detector.score_map(), found.decision)
 
     def score_map(self, image: U8) -> U8:
         """Return a copy of the stitched score map: uint8 K x H x W."""
-        return np.array(self._scores(image).score_map)
+        return np.array(self.predict(image).scores)
 
     def foreground(self, image: U8) -> ForegroundMask | None:
         """Return where stage one sees the part; None for a bundle of one stage, or where the station switched it off."""
@@ -145,10 +139,13 @@ class Inspector:
 
     @property
     def tile_px(self) -> int:
-        return self._mapper.tile_px
+        return self._detector.tile_px
 
     def close(self) -> None:
-        self._engine.close()
+        try:
+            self._detector.close()
+        finally:
+            self._engine.close()
 
     def __enter__(self) -> Inspector:
         return self
@@ -158,22 +155,16 @@ class Inspector:
     ) -> None:
         self.close()
 
-    def _scores(self, image: U8) -> Scores:
-        return self._mapper.score(image, self.foreground(image))
-
     def _without_part(self, mask: ForegroundMask | None) -> tuple[str, ...]:
         """Say why a frame cannot be judged in which stage one sees too little of the part."""
         if mask is None or self._finder is None:
             return ()
-        share, least = self._mapper.share(mask), self._finder.min_foreground
+        share, least = self._detector.share(mask), self._finder.min_foreground
         where = "frame" if self._settings.tiling.whole_frame else "region"
         if share >= least:
             return ()
         covers = f"foreground covers {100 * share:.1f} % of the {where}"
         return (f"no part in view: {covers}, at least {100 * least:.2g} % is needed",)
-
-    def _components(self, scores: Scores) -> list[Component]:
-        return find_components(scores.score_map, self._manifest.output, hot=scores.hot, pixel_area_mm2=self._pixel_area)
 
     def _verdict(
         self, defects: tuple[Defect, ...], truncated: int, decision: float | None
@@ -207,10 +198,10 @@ class Inspector:
         """Find a region that cannot work before the first frame, as far as the frame's size is known."""
         mask, size_wh = self._settings.tiling.roi_mask, self._settings.checks.size_wh
         if size_wh is not None:
-            self._mapper.prepare((size_wh[1], size_wh[0]))
+            self._detector.prepare((size_wh[1], size_wh[0]))
         elif mask is not None:
             height, width = read_image(mask).shape[:2]
-            self._mapper.prepare((height, width))
+            self._detector.prepare((height, width))
 
     def _check_settings(self) -> None:
         spec = self._manifest.output.decision

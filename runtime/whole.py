@@ -18,7 +18,7 @@ from jetspect.runtime.foreground import ForegroundMask
 from jetspect.runtime.manifest import Manifest
 from jetspect.runtime.postprocess.reference import Box, level_of
 from jetspect.runtime.region import TilingSettings
-from jetspect.runtime.scoring import ScoreMapper, Scores
+from jetspect.runtime.scoring import Scores
 from jetspect.runtime.tiling import Cut, Tile, TileGrid
 
 U8 = npt.NDArray[np.uint8]
@@ -102,12 +102,6 @@ class WholeMapper:
         decision = None if decisions is None else int(decisions[0, 0]) / 255
         grid = _one_tile(frame_hw, self._frame_wh)
         return Scores(self._score_map, tuple(hot), grid, gather_ms, engine_ms, scatter_ms, decision)
-
-
-def open_mapper(manifest: Manifest, engine: Engine, settings: TilingSettings) -> ScoreMapper | WholeMapper:
-    """Return what scores frames as the bundle's contract says."""
-    whole = manifest.tiling.mode == "whole"
-    return WholeMapper(manifest, engine, settings) if whole else ScoreMapper(manifest, engine, settings)
 
 
 def _one_tile(frame_hw: tuple[int, int], frame_wh: tuple[int, int]) -> TileGrid:

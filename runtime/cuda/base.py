@@ -51,8 +51,8 @@ class Buffer:
         return Buffer(self.address + offset, self.nbytes - offset)
 
 
-# What a kernel takes: int a 32-bit int, float a 32-bit float, a buffer its address, None the null pointer.
-Argument = int | float | Buffer | None
+# What a kernel takes: int and float with 32 bits, NumPy scalars as they are, a buffer's address, None as the null pointer.
+Argument = int | float | np.generic | Buffer | None
 
 
 class Mark(Protocol):
@@ -86,15 +86,18 @@ class Cuda(Protocol):
         ...
 
     def free(self, buffer: Buffer) -> None:
-        """Give memory back that :meth:`alloc` or :meth:`host` returned."""
+        """Give memory back that :meth:`alloc` returned."""
         ...
 
     def host(self, shape: tuple[int, ...], dtype: type[Scalar]) -> tuple[npt.NDArray[Scalar], Buffer | None]:
-        """Return page-locked host memory, and on an integrated GPU the same memory as the device sees it."""
+        """Return page-locked host memory, and on an integrated GPU the same memory as the device sees it.
+
+        It is given back when nothing refers to the array any more.
+        """
         ...
 
     def upload(self, target: Buffer, source: Array) -> None:
-        """Copy a contiguous array to the device. It must not change before the next :meth:`synchronise`."""
+        """Copy a contiguous array to the device. One from :meth:`host` must not change before :meth:`synchronise`."""
         ...
 
     def download(self, target: Array, source: Buffer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,7 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
 class DeviceEngine(Engine, Protocol):
     """An engine on a CUDA device, for one tile shape and batch. Frames are cut and put together on the device around it.
 

@@ -9,34 +9,34 @@ from jetspect.runtime.engines.base import U8, Engine, EngineInfo
 
 
 class StagedEngine:
-    """Stage two's ``engine`` with stage one's at hand as ``foreground``; both are closed together."""
+    """Stage two's engine, ``defects``, with stage one's at hand as ``foreground``; both are closed together."""
 
-    def __init__(self, engine: Engine, foreground: Engine) -> None:
-        self.engine = engine
+    def __init__(self, defects: Engine, foreground: Engine) -> None:
+        self.defects = defects
         self.foreground = foreground
 
     @property
     def info(self) -> EngineInfo:
         """Stage two's; where stage one runs on something else, that is said too."""
-        info, first = self.engine.info, self.foreground.info
+        info, first = self.defects.info, self.foreground.info
         if (info.name, info.precision) == (first.name, first.precision):
             return info
         return replace(info, device=f"{info.device}, stage one with {first}")
 
     @property
     def dynamic(self) -> bool:
-        return self.engine.dynamic
+        return self.defects.dynamic
 
     def run(self, tiles: U8) -> U8:
-        return self.engine.run(tiles)
+        return self.defects.run(tiles)
 
     @property
     def decisions(self) -> U8 | None:
-        return self.engine.decisions
+        return self.defects.decisions
 
     def close(self) -> None:
         try:
-            self.engine.close()
+            self.defects.close()
         finally:
             self.foreground.close()
 

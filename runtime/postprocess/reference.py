@@ -51,6 +51,13 @@ def level_of(probability: float) -> int:
     return max(1, math.ceil(probability * 255.0 - 1e-9))
 
 
+def least_area(spec: ClassSpec, pixel_area_mm2: float | None) -> int:
+    """Return the smallest area in px that a class lets through."""
+    if spec.min_area_mm2 is None or pixel_area_mm2 is None:
+        return spec.min_area_px
+    return max(spec.min_area_px, math.ceil(spec.min_area_mm2 / pixel_area_mm2 - 1e-9))
+
+
 def find_components(
     score_map: U8,
     output: OutputContract,
@@ -78,9 +85,7 @@ def find_components(
     found: list[Component] = []
     whole: list[Box] = [(0, 0, *score_map.shape[1:])]
     for k, spec in enumerate(output.classes):
-        min_area = spec.min_area_px
-        if spec.min_area_mm2 is not None and pixel_area_mm2 is not None:
-            min_area = max(min_area, math.ceil(spec.min_area_mm2 / pixel_area_mm2 - 1e-9))
+        min_area = least_area(spec, pixel_area_mm2)
         of_class: list[Component] = []
         for box in whole if hot is None else hot[k]:
             of_class += _of_class(score_map[k], k, spec, output, box, min_area)
@@ -139,6 +144,14 @@ def _measure(index: int, box: Box, bitmap: U8, inside: U8) -> Component:
 
 def _reading_order(component: Component) -> tuple[int, int]:
     return component.box_yxyx[0], component.box_yxyx[1] + int(component.bitmap[0].argmax())
+
+
+def largest(components: list[Component], limit: int | None) -> list[Component]:
+    """Return the ``limit`` largest components in the order they came in; of equals the first."""
+    if limit is None or len(components) <= limit:
+        return components
+    keep = sorted(range(len(components)), key=lambda i: -components[i].area_px)[:limit]
+    return [components[i] for i in sorted(keep)]
 
 
 def to_defect(

@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
+import fake_tensorrt
 import pytest
+import trt_bindings as nvidia
+import trt_surface as table
 
 from jetspect.runtime.engines.trt_versions import can_report_progress, parse_version
 
 pytestmark = pytest.mark.timeout(290)
 
 
-@pytest.fixture(scope="session")
-def table(helper: Callable[[str], ModuleType]) -> Any:
-    return helper("trt_surface")
-
-
-@pytest.fixture(scope="session")
-def nvidia(helper: Callable[[str], ModuleType]) -> Any:
-    return helper("trt_bindings")
-
-
-def test_the_table_has_every_name_in_the_sources_and_no_other(table: Any) -> None:
+def test_the_table_has_every_name_in_the_sources_and_no_other() -> None:
     used = {use.name: use.where for path in table.sources() for use in table.uses(path)}
     assert len(table.sources()) >= 4
     assert not {f"{name} ({where})" for name, where in used.items() if name not in table.SURFACE}
     assert not set(table.SURFACE) - set(used)
 
 
-def test_everything_that_tensorrt_returns_is_known_by_its_name(table: Any) -> None:
+def test_everything_that_tensorrt_returns_is_known_by_its_name() -> None:
     assert not [line for path in table.sources() for line in table.unknown_targets(path)]
 
 
-def test_what_is_gone_is_never_named(table: Any) -> None:
+def test_what_is_gone_is_never_named() -> None:
     for path in table.sources():
         assert not [name for name in table.NEVER if name in path.read_text()], path.name
 
@@ -52,9 +43,7 @@ def offers(classes: dict[str, Any], name: str) -> bool:
     return rest[0] in classes[first]["members"]
 
 
-def test_every_name_is_there_in_the_versions_it_is_claimed_for_and_in_no_other(
-    table: Any, nvidia: Any, trt_version: str
-) -> None:
+def test_every_name_is_there_in_the_versions_it_is_claimed_for_and_in_no_other(trt_version: str) -> None:
     classes = nvidia.surface(trt_version)
     wrong = [name for name, versions in table.SURFACE.items() if offers(classes, name) != (trt_version in versions)]
     assert not wrong
@@ -72,7 +61,7 @@ def accepts(overloads: list[list[list[Any]]], call: tuple[int, tuple[str, ...]])
     return False
 
 
-def test_every_call_has_parameters_that_the_version_takes(table: Any, nvidia: Any, trt_version: str) -> None:
+def test_every_call_has_parameters_that_the_version_takes(trt_version: str) -> None:
     classes = nvidia.surface(trt_version)
     wrong, checked = [], 0
     for use in (use for path in table.sources() for use in table.uses(path)):
@@ -90,14 +79,12 @@ def test_every_call_has_parameters_that_the_version_takes(table: Any, nvidia: An
     assert checked > 30
 
 
-def test_memory_that_the_sources_copy_can_be_read(nvidia: Any, trt_version: str) -> None:
+def test_memory_that_the_sources_copy_can_be_read(trt_version: str) -> None:
     assert nvidia.surface(trt_version)["IHostMemory"]["buffer"]
 
 
-def test_the_stand_in_offers_nothing_else_and_everything_that_is_used(
-    table: Any, nvidia: Any, helper: Callable[[str], ModuleType], trt_version: str
-) -> None:
-    fake, classes = helper("fake_tensorrt").make(trt_version), nvidia.surface(trt_version)
+def test_the_stand_in_offers_nothing_else_and_everything_that_is_used(trt_version: str) -> None:
+    fake, classes = fake_tensorrt.make(trt_version), nvidia.surface(trt_version)
     for name, cls in vars(fake).items():
         if not isinstance(cls, type):
             continue
@@ -165,9 +152,7 @@ print(json.dumps(told))
 """
 
 
-def test_what_needs_no_library_runs_on_the_real_bindings(
-    nvidia: Any, trt_version: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_needs_no_library_runs_on_the_real_bindings(trt_version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(nvidia.REPOSITORY)
     told = json.loads(nvidia.run(trt_version, RUN))
     assert told["version"] == trt_version and told["dims"] == [2, 384, 384, 3]
@@ -179,7 +164,7 @@ def test_what_needs_no_library_runs_on_the_real_bindings(
     assert told["load"].startswith("TensorRT cannot start: TensorRT gives no reason; check that the GPU works")
 
 
-def test_flags_are_shifted_by_the_numbers_of_the_version(nvidia: Any, trt_version: str) -> None:
+def test_flags_are_shifted_by_the_numbers_of_the_version(trt_version: str) -> None:
     """STRONGLY_TYPED is bit 1 in TensorRT 10 and bit 0 in 11."""
     code = (
         "import tensorrt\nfrom jetspect.runtime.engines import attempt, trt_versions\n"

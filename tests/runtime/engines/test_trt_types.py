@@ -6,11 +6,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import trt_bindings as nvidia
+import trt_surface as table
 
 pytestmark = pytest.mark.timeout(290)
 # Each behind a condition on the version, which a type checker does not know.
@@ -28,10 +28,7 @@ plugins = pydantic.mypy
 """
 
 
-def test_the_sources_fit_the_types_of_the_version(
-    helper: Callable[[str], ModuleType], trt_version: str, tmp_path: Path
-) -> None:
-    nvidia, table = helper("trt_bindings"), helper("trt_surface")
+def test_the_sources_fit_the_types_of_the_version(trt_version: str, tmp_path: Path) -> None:
     config = tmp_path / "mypy.ini"
     config.write_text(CONFIG)
     names = [p.relative_to(nvidia.REPOSITORY).with_suffix("").as_posix().replace("/", ".") for p in table.sources()]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[2]
+REPOSITORY = HERE.parents[1]
 STORE = Path(sys.prefix) / "share" / "jetspect-tests" / "tensorrt"
 PACKAGES = {
     "8.6.1": "tensorrt_bindings==8.6.1",

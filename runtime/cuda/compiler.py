@@ -1,0 +1,77 @@
+"""Compile CUDA kernels on the device they run on, once, and keep the result."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from jetspect.errors import EngineError, MissingDependencyError
+
+# JetPack installs the toolkit here and leaves it off the PATH.
+TOOLKIT = Path("/usr/local/cuda/bin")
+
+
+def find_nvcc() -> Path:
+    """Return CUDA's compiler.
+
+    Raises
+    ------
+    MissingDependencyError
+        There is none on the PATH nor in /usr/local/cuda.
+    """
+    found = shutil.which("nvcc", path=os.pathsep.join([os.environ.get("PATH", ""), str(TOOLKIT)]))
+    if found is None:
+        raise MissingDependencyError(
+            "nvcc (CUDA's compiler)", "post-processing on the GPU", "sudo apt-get install nvidia-cuda-dev  # JetPack"
+        )
+    return Path(found)
+
+
+def compile_kernels(source: Path, capability: tuple[int, int], cache: Path, *, nvcc: Path | None = None) -> bytes:
+    """Return machine code (a cubin) of a CUDA source for one compute capability.
+
+    Parameters
+    ----------
+    cache
+        Folder of this user's where results are kept, under a name made of the source, the compiler and the capability.
+
+    Raises
+    ------
+    MissingDependencyError
+        There is no compiler.
+    EngineError
+        The compiler does not know the device or refuses the source; carries what it said.
+    """
+    nvcc = nvcc or find_nvcc()
+    version = _run([str(nvcc), "--version"], "tell its version").strip().splitlines()[-1]
+    arch = f"sm_{capability[0]}{capability[1]}"
+    key = hashlib.sha256("\0".join([source.read_text(), version, arch]).encode()).hexdigest()[:16]
+    kept = cache / f"{source.stem}-{arch}-{key}.cubin"
+    if kept.exists():
+        return kept.read_bytes()
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        built = Path(folder) / kept.name
+        _run(
+            [str(nvcc), "-cubin", "-O3", f"-arch={arch}", "-o", str(built), str(source)],
+            f"compile {source.name} for {arch}",
+        )
+        built.replace(kept)
+    return kept.read_bytes()
+
+
+def _run(command: list[str], to_do: str) -> str:
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    except OSError as error:
+        raise EngineError(f"{command[0]} cannot {to_do}: {error.strerror or error}; install CUDA's toolkit") from error
+    if done.returncode:
+        said = " / ".join((done.stderr or done.stdout).strip().splitlines()[:5])
+        raise EngineError(
+            f"{command[0]} cannot {to_do}: {said or f'exit code {done.returncode}'}; "
+            "install the CUDA toolkit that belongs to this device's driver"
+        )
+    return done.stdout
