@@ -1,82 +1,20 @@
-"""A machine with a TensorRT of a chosen version, in the host's memory."""
+"""A machine with a TensorRT of a chosen version, and a small bundle."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import fake_tensorrt
 import pytest
 import trt_bindings
-from host_cuda import HostCuda
+from trt_machine import Machine
 
 from jetspect.runtime.bundle import Bundle, GoldenTiles
-from jetspect.runtime.cuda.base import Buffer, CudaInfo
-
-ORIN = CudaInfo("Orin", (8, 7), True, (12, 6), 8 * 1024**3)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a version once for each whose bindings exist for this Python."""
     if "trt_version" in metafunc.fixturenames:
         metafunc.parametrize("trt_version", trt_bindings.VERSIONS)
-
-
-class Orin(HostCuda):
-    """A host's memory that says it is an Orin; counts what an engine holds, and replays of graphs."""
-
-    def __init__(self, info: CudaInfo, memory_bytes: int) -> None:
-        super().__init__(memory_bytes=memory_bytes)
-        self.info = info
-        self.replays = 0
-        self.held: set[int] = set()
-
-    def alloc(self, nbytes: int) -> Buffer:
-        buffer = super().alloc(nbytes)
-        self.held.add(buffer.address)
-        return buffer
-
-    def free(self, buffer: Buffer) -> None:
-        super().free(buffer)
-        self.held.remove(buffer.address)
-
-    def host(self, shape: tuple[int, ...], dtype: object) -> object:  # type: ignore[override]
-        array, seen = super().host(shape, dtype)
-        self.held.discard(array.ctypes.data)  # goes with its array
-        return array, seen
-
-    def graph(self, work: Callable[[], None]) -> Callable[[], None]:
-        recorded = super().graph(work)
-
-        def replay() -> None:
-            self.replays += 1
-            recorded()
-
-        return replay
-
-
-class Machine:
-    """What a test may set: the version, what goes wrong, and the device."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._patch = monkeypatch
-        self.faults = fake_tensorrt.Faults()
-        self.cudas: list[Orin] = []
-        self.free = 4 * 1024**3
-        self.info = ORIN
-
-    def install(self, version: str = "10.13.3.9") -> fake_tensorrt.Faults:
-        """Make ``import tensorrt`` find the stand-in; the next device is a host's memory."""
-        self.faults = fake_tensorrt.Faults()
-        self._patch.setitem(sys.modules, "tensorrt", fake_tensorrt.make(version, self.faults))
-
-        def open_cuda() -> Orin:
-            self.cudas.append(Orin(self.info, self.free))
-            return self.cudas[-1]
-
-        self._patch.setattr("jetspect.runtime.engines.device.open_cuda", open_cuda)
-        return self.faults
 
 
 @pytest.fixture

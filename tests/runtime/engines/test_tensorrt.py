@@ -10,17 +10,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from jetspect.errors import EngineError, GoldenMismatchError, InputError, MissingDependencyError
+from jetspect.errors import ConfigError, EngineError, GoldenMismatchError, InputError, MissingDependencyError
+from jetspect.runtime.assembly import build_station
 from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.config import EngineSettings, StationConfig
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.cache import EngineStore, default_folder
 from jetspect.runtime.engines.device import BuildReport, DeviceOptions, build_engine
 from jetspect.runtime.engines.tensorrt import TensorRtEngine
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.inspector import Inspector, InspectorSettings
+from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.settings import parse_settings
 
 SHAPE = (2, 384, 384, 3)
 OPTIONS = DeviceOptions(tile_px=384, batch=2)
@@ -112,6 +117,38 @@ def test_frames_are_inspected_with_it_as_with_onnxruntime(machine: Any, small: B
     with Inspector(small, open_engine(small)[0], settings) as theirs:
         assert np.abs(scores.astype(int) - theirs.score_map(image)).max() <= 1
     assert inspection.model.engine.startswith("tensorrt 10.13.3.9 fp32 on Orin")
+
+
+def test_a_station_runs_what_was_built_for_it(machine: Any, metal_demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.random.default_rng(0).integers(60, 200, (500, 640, 3), np.uint8))
+    data = {
+        "station": {"site": "s", "area": "a", "line": "l", "unit": "u"},
+        "bundle": {"path": str(metal_demo), "precision": "fp16"},
+        "source": {"kind": "folder", "path": str(tmp_path / "images")},
+        "engine": {"kind": "tensorrt", "folder": "engines", "opt_level": 2, "cuda_graph": True},
+        "tiling": {"tile_px": 384},
+        "checks": {"min_sharpness": 0},
+    }
+    config = parse_settings(data, StationConfig, where="test", base=tmp_path)
+    with pytest.raises(
+        EngineError,
+        match=rf"jetspect build \S+ --precision fp16 --tile 384 --batch 1 --opt-level 2 --engine-dir {tmp_path}",
+    ):
+        build_station(config)
+    bundle = Bundle.open(metal_demo)
+    build_engine(bundle, "fp16", DeviceOptions(384, 1, tmp_path / "engines", opt_level=2))
+    with build_station(config) as running:
+        assert running.run() == 1
+    with Outbox(tmp_path / "outbox.sqlite") as outbox:
+        (told,) = (json.loads(row.payload) for row in outbox.pending(limit=10))
+    assert told["model"]["engine"] == "tensorrt 10.13.3.9 fp16 on Orin (sm_87, CUDA 12.6)"
+    assert machine.cudas[-1].closed and not machine.cudas[-1].held
+
+
+def test_settings_of_another_engine_are_refused() -> None:
+    with pytest.raises(ConfigError, match="cuda_graph is for kind tensorrt, this is onnxruntime: leave it out"):
+        parse_settings({"cuda_graph": True}, EngineSettings, where="test")
 
 
 def test_whole_frames_come_with_their_decision(machine: Any, brightest: Any, tmp_path: Path) -> None:
