@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_FILES := setup.cfg pyproject.toml
 
-.PHONY: demo test lint types pytest system-test format clean
+.PHONY: demo test lint types pytest system-test pycuda-test format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/jetspect demo --out demo
@@ -29,6 +29,10 @@ format: $(VENV)/.stamp-test
 # The broker that the tests start for real. apt is used when root, otherwise the command to run is printed.
 system-test:
 	@sh tests/system_packages.sh
+
+# The real PyCUDA on a CUDA driver made of this processor. Needs CUDA's toolkit, no GPU; the first time takes some minutes.
+pycuda-test:
+	sh tests/pycuda/build.sh .pycuda
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

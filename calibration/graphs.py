@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,10 @@ class Graphs:
 
     Attributes
     ----------
+    plan
+        What all of them follow but the one for TensorRT 8.6.
+    trt8_plan
+        What that one follows.
     exact
         The int8 graph with FP32 instead of FP16 between the Q/DQ pairs: how far rounding alone moves its answers.
     cpu_speedup
@@ -34,9 +38,19 @@ class Graphs:
     """
 
     data: dict[Precision, bytes]
+    plan: Plan
+    trt8_plan: Plan
     exact: bytes
     cpu_speedup: float
     notes: tuple[str, ...] = ()
+
+    def nodes(self, precision: Precision) -> frozenset[str]:
+        """Return the convolutions that are INT8 in one of the graphs."""
+        return (self.trt8_plan if precision == "int8-trt8" else self.plan).nodes
+
+    def with_trt8(self, fp32: bytes, plan: Plan) -> Graphs:
+        """Return the same with another graph for TensorRT 8.6."""
+        return replace(self, data={**self.data, "int8-trt8": _make_trt8(Network(fp32), plan)}, trt8_plan=plan)
 
 
 def make_graphs(fp32: bytes, plan: Plan, every_range: Ranges, tile: npt.NDArray[np.uint8]) -> Graphs:
@@ -53,16 +67,19 @@ def make_graphs(fp32: bytes, plan: Plan, every_range: Ranges, tile: npt.NDArray[
     exact = quantise(network, plan)
     int8 = to_half(exact)
     float_types(int8)  # refuses a graph that is not strongly typed
-    trt8 = lower_opset(quantise(network, plan, transposed_per_tensor=True), TRT8_OPSET)
-    data: dict[Precision, bytes] = {"int8": int8, "int8-trt8": trt8}
+    data: dict[Precision, bytes] = {"int8": int8, "int8-trt8": _make_trt8(network, plan)}
     cpu = quantise_for_cpu(network, Plan(plan.nodes, every_range))
     with OnnxRuntimeEngine(fp32) as slow, OnnxRuntimeEngine(cpu, precision="int8-cpu") as fast:
         spent = compare({"fp32": slow, "int8-cpu": fast}, tile, runs=10)
     speedup = spent["fp32"].median_ms / spent["int8-cpu"].median_ms
     if speedup >= LEAST_SPEEDUP:
-        return Graphs({**data, "int8-cpu": cpu}, exact, speedup)
+        return Graphs({**data, "int8-cpu": cpu}, plan, plan, exact, speedup)
     why = f"no int8-cpu graph: on this processor it would be {speedup:.2f} times as fast as FP32"
-    return Graphs(data, exact, speedup, (why,))
+    return Graphs(data, plan, plan, exact, speedup, (why,))
+
+
+def _make_trt8(network: Network, plan: Plan) -> bytes:
+    return lower_opset(quantise(network, plan, transposed_per_tensor=True), TRT8_OPSET)
 
 
 def lower_opset(graph: bytes, opset: int) -> bytes:

@@ -12,6 +12,7 @@ from jetspect.calibration.judge import Judge, Quality
 from jetspect.calibration.network import Weighted
 from jetspect.calibration.ranges import Histogram
 from jetspect.calibration.search import Found
+from jetspect.calibration.trt8 import Trt8Step
 from jetspect.evaluation.datasets.base import DataSet
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.manifest import Manifest
@@ -39,6 +40,8 @@ class Outcome:
         The chosen ranges by activation.
     rows
         Every precision on the whole validation images.
+    trt8
+        The forms of the graph for TensorRT 8.6 that were tried; none where the int8 graph itself failed.
     """
 
     draft: Bundle
@@ -57,6 +60,7 @@ class Outcome:
     histograms: Mapping[str, Histogram]
     rows: tuple[Row, ...]
     recipe: Mapping[str, Any]
+    trt8: tuple[Trt8Step, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -79,6 +83,7 @@ class Outcome:
                 for b in self.found.losses
             ],
             "kept_fp16": dict(self.kept),
+            "trt8": [step.as_dict() for step in self.trt8],
             "ranges": {
                 name: {"lowest": float(low), "highest": float(high), "seen": [h.lowest, h.highest]}
                 for name, (low, high) in self.ranges.items()

@@ -13,6 +13,7 @@ from jetspect.calibration.gate import Row
 from jetspect.calibration.judge import Quality
 from jetspect.calibration.outcome import Outcome
 from jetspect.calibration.pictures import FP32, INT8, TRUTH, css, draw_crops, draw_differences
+from jetspect.calibration.trt8 import TRANSPOSED
 from jetspect.errors import InputError
 from jetspect.evaluation.measures import Value
 from jetspect.evaluation.report import TEXTS, require_packages
@@ -139,6 +140,7 @@ def render(outcome: Outcome, overlays: Sequence[Overlay]) -> str:
         activations=draw_activations(shown),
         hidden=hidden,
         kept=kept(outcome),
+        trt8=trt8_forms(outcome),
         crops=draw_crops(outcome.chosen.crops),
         strata=strata,
         overlays=overlays,
@@ -178,6 +180,24 @@ def kept(outcome: Outcome) -> list[Kept]:
         if c.name in outcome.kept:
             groups.setdefault((c.block, outcome.kept[c.name]), []).append(c.macs)
     return [Kept(block, len(macs), f"{100 * sum(macs) / total:.2f} %", why) for (block, why), macs in groups.items()]
+
+
+def trt8_forms(outcome: Outcome) -> list[tuple[str, str, str, str]]:
+    """Return what was tried for TensorRT 8.6: form, share in INT8, IoU, and whether it was taken or why not.
+
+    Nothing where no transposed convolution is in INT8, since there was no choice.
+    """
+    if [step.transposed for step in outcome.trt8] == ["none"]:
+        return []
+    return [
+        (
+            TRANSPOSED[step.transposed],
+            f"{step.int8_share:.1%}",
+            f"{step.accuracy['iou']:.4f}" if "iou" in step.accuracy else "-",
+            "yes" if step.taken else f"no: {'; '.join(step.faults)}",
+        )
+        for step in outcome.trt8
+    ]
 
 
 def clipped(outcome: Outcome, most: int = HISTOGRAMS) -> tuple[list[Clipped], int]:

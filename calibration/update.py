@@ -18,6 +18,7 @@ from jetspect.calibration.gate import Limits, Row
 from jetspect.calibration.graphs import Graphs
 from jetspect.calibration.judge import Judge
 from jetspect.calibration.outcome import Outcome
+from jetspect.calibration.trt8 import Trt8Step, why_not
 from jetspect.errors import CalibrationError
 from jetspect.export.geometry import Score
 from jetspect.export.graph import float_twin
@@ -39,7 +40,11 @@ _PARITY_TILES = 16
 
 
 def draft_bundle(
-    bundle: Bundle, graphs: Graphs, judge: Judge, recipe: Mapping[str, Any], threshold_shift: int = 0
+    bundle: Bundle,
+    graphs: Graphs,
+    judge: Judge,
+    recipes: Mapping[Precision, Mapping[str, Any]],
+    threshold_shift: int = 0,
 ) -> Bundle:
     """Return the bundle with these graphs and their golden answers, in memory."""
     thresholds = [c.threshold for c in bundle.manifest.output.shifted(threshold_shift).classes]
@@ -57,7 +62,7 @@ def draft_bundle(
             tolerance=tolerances[precision],
             golden_scores=_array_of(precision),
             threshold_shift=threshold_shift,
-            recipe=dict(recipe),
+            recipe=dict(recipes[precision]),
         )
     kept = {p: g for p, g in bundle.manifest.graphs.items() if p not in INT8}
     changes: dict[str, Any] = {"graphs": {**kept, **specs}}
@@ -68,7 +73,9 @@ def draft_bundle(
     return Bundle(bundle.path, {**old, **files, bundle.manifest.golden.file: golden}, manifest, signature="draft")
 
 
-def finish_manifest(draft: Bundle, rows: Sequence[Row], limits: Limits) -> tuple[Manifest, tuple[str, ...]]:
+def finish_manifest(
+    draft: Bundle, rows: Sequence[Row], limits: Limits, trt8: Sequence[Trt8Step]
+) -> tuple[Manifest, tuple[str, ...]]:
     """Return the manifest with what INT8 reached, and why a graph beside the int8 one was left out."""
     graphs: dict[Precision, GraphSpec] = dict(draft.manifest.graphs)
     left_out: list[str] = []
@@ -79,7 +86,8 @@ def finish_manifest(draft: Bundle, rows: Sequence[Row], limits: Limits) -> tuple
         faults = limits.faults(rows[0], row)
         if row.name != "int8" and faults:
             del graphs[row.name]
-            left_out.append(f"no {row.name} graph: {'; '.join(faults)}")
+            why = why_not(trt8) if row.name == "int8-trt8" else "; ".join(faults)
+            left_out.append(f"no {row.name} graph: {why}")
     changes: dict[str, Any] = {"graphs": graphs}
     first = draft.manifest.foreground
     if first is not None:

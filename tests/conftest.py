@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
 import hypothesis
@@ -73,3 +74,35 @@ def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     yield make
     for broker in brokers:
         broker.kill()
+
+
+class Page(HTMLParser):
+    """What a test wants to know of an HTML page: its pictures, where it links to, its words, and those of each table row."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.rows: list[list[str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "img":
+            self.images.append(values["src"] or "")
+        self.links += [v for k in ("href", "src", "xlink:href") if (v := values.get(k)) and not v.startswith("#")]
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.words.append(data.strip())
+            if self.rows:
+                self.rows[-1].append(data.strip())
+
+
+@pytest.fixture(scope="session")
+def read_page() -> type[Page]:
+    """Reads the text of an HTML page."""
+    return Page

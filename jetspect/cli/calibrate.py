@@ -53,9 +53,9 @@ def calibrate(
     Example: jetspect calibrate bundles/bsd-pitting --data PATH --dataset bsdata
     """
     try:
-        from jetspect.calibration.calibrate import CalibrateOptions
         from jetspect.calibration.calibrate import calibrate as run
         from jetspect.calibration.gate import Limits
+        from jetspect.calibration.options import CalibrateOptions
         from jetspect.calibration.ranges import METHODS, Method
         from jetspect.calibration.report import default_path, refuse_to_overwrite, write_report
         from jetspect.evaluation.report import require_packages

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from jetspect.calibration.calibrate import calibrate
 from jetspect.calibration.crops import select_crops
+from jetspect.calibration.gate import Limits
 from jetspect.calibration.judge import Judge
 from jetspect.calibration.network import Network
+from jetspect.calibration.options import CalibrateOptions
+from jetspect.calibration.outcome import Outcome
 from jetspect.evaluation.datasets import DataSet, open_dataset
 from jetspect.export.bundle import ExportJob, export_bundle
 from jetspect.export.graph import TileGraph, float_twin, fold_batch_norm, to_onnx
@@ -259,3 +264,30 @@ def make_judge(blobs: Path, output: OutputContract) -> Callable[..., Judge]:
         return Judge(select_crops(data, count, TILE_PX, channels=3), data, output)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def options(blobs: Path) -> Callable[..., CalibrateOptions]:
+    """Make options for the small bundle, whose INT8 may lose more than a plant would let it."""
+
+    def make(**changes: object) -> CalibrateOptions:
+        parts = {"dataset": "folder", "data": blobs, "crops": 16, "tile_px": 64, "judge_tiles": 8, "least_int8": 0.3}
+        return CalibrateOptions(**{"limits": Limits(0.05, 0.1), **parts, **changes})  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def copied(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "blobs"))
+
+
+@pytest.fixture(scope="session")
+def done(
+    bundle: Path, options: Callable[..., CalibrateOptions], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Outcome, list[str]]:
+    """A calibrated bundle; not to be written to."""
+    path = Path(shutil.copytree(bundle, tmp_path_factory.mktemp("calibrated") / "blobs"))
+    steps: list[str] = []
+    outcome = calibrate(path, options(), lambda what, *_: steps.append(what))
+    return path, outcome, steps

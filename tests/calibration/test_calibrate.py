@@ -16,8 +16,9 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from jetspect.calibration.calibrate import CalibrateOptions, calibrate
+from jetspect.calibration.calibrate import calibrate
 from jetspect.calibration.gate import Limits
+from jetspect.calibration.options import CalibrateOptions
 from jetspect.calibration.outcome import Outcome
 from jetspect.cli import app
 from jetspect.errors import CalibrationError, DataSetError, ExportError, InputError
@@ -26,7 +27,6 @@ from jetspect.runtime.bundle import MANIFEST, SUMS, Bundle
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.manifest import GoldenTolerance, Manifest
 
-LENIENT = Limits(0.05, 0.1)
 Make = Callable[..., CalibrateOptions]
 
 
@@ -49,29 +49,6 @@ def changed(folder: Path, graphs: dict[str, bytes], edit: Callable[[Manifest], M
     }
     manifest = edit(old.manifest.model_copy(update={"graphs": specs}))
     write_bundle({**files, MANIFEST: manifest.model_dump_json().encode()}, folder, force=True)
-
-
-@pytest.fixture(scope="module")
-def options(blobs: Path) -> Make:
-    def make(**changes: object) -> CalibrateOptions:
-        parts = {"dataset": "folder", "data": blobs, "crops": 16, "tile_px": 64, "judge_tiles": 8, "least_int8": 0.3}
-        return CalibrateOptions(**{"limits": LENIENT, **parts, **changes})  # type: ignore[arg-type]
-
-    return make
-
-
-@pytest.fixture
-def copied(bundle: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bundle, tmp_path / "blobs"))
-
-
-@pytest.fixture(scope="module")
-def done(bundle: Path, options: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, list[str]]:
-    """A calibrated bundle; not to be written to."""
-    path = Path(shutil.copytree(bundle, tmp_path_factory.mktemp("calibrated") / "blobs"))
-    steps: list[str] = []
-    outcome = calibrate(path, options(), lambda what, *_: steps.append(what))
-    return path, outcome, steps
 
 
 def test_the_bundle_has_int8_graphs_now_and_verifies(bundle: Path, done: tuple[Path, Outcome, list[str]]) -> None:
@@ -104,7 +81,7 @@ def test_the_int8_engines_open_and_reproduce_the_golden_tiles(
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
 
 
-def test_what_was_found_is_recorded(done: tuple[Path, Outcome, list[str]]) -> None:
+def test_what_was_found_is_recorded(done: tuple[Path, Outcome, list[str]], options: Make) -> None:
     path, outcome, steps = done
     record = json.loads((path / "calibration.json").read_text())
     assert (record["passed"], record["faults"], record["judge_tiles"], len(record["crops"])) == (True, [], 8, 16)
@@ -113,7 +90,7 @@ def test_what_was_found_is_recorded(done: tuple[Path, Outcome, list[str]]) -> No
     assert "it makes the logits" in record["kept_fp16"].values()
     assert record["precisions"]["fp32"]["shift_levels"] == 0
     assert record["precisions"]["fp32"]["iou"] > 0.7
-    assert record["precisions"]["int8"]["iou"] >= record["precisions"]["fp32"]["iou"] - LENIENT.max_iou_drop
+    assert record["precisions"]["int8"]["iou"] >= record["precisions"]["fp32"]["iou"] - options().limits.max_iou_drop
     for spread in record["ranges"].values():
         assert spread["seen"][0] <= spread["lowest"] < spread["highest"] <= spread["seen"][1]
     recipe = Bundle.open(path).manifest.graphs["int8"].recipe
@@ -243,7 +220,9 @@ def test_a_model_of_whole_frames_is_refused(copied: Path, options: Make) -> None
 
     changed(copied, graphs, whole)
     before = contents(copied)
-    with pytest.raises(CalibrationError, match="blobs sees whole frames; only models of tiles are quantised"):
+    with pytest.raises(
+        CalibrationError, match=r"blobs sees whole frames of 64 x 64 px; .* run it with --precision fp16"
+    ):
         calibrate(copied, options())
     assert contents(copied) == before
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from jetspect.calibration.activations import Activations, open_session
-from jetspect.calibration.graphs import TRT8_OPSET, lower_opset, make_graphs
+from jetspect.calibration.graphs import TRT8_OPSET, lower_opset
 from jetspect.calibration.network import WEIGHTED, Network
 from jetspect.calibration.quantize import (
     Plan,
@@ -24,9 +24,7 @@ from jetspect.calibration.quantize import (
     residuals,
 )
 from jetspect.errors import CalibrationError
-from jetspect.export.graph import float_twin
 from jetspect.export.typed import float_types, to_half
-from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
 U8 = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -307,30 +305,3 @@ def test_the_graph_for_processors_has_unsigned_activations_and_runs(
     exact = open_session(network.graph).run(None, {"tiles_u8": tiles[:4]})[0]
     got = open_session(data).run(None, {"tiles_u8": tiles[:4]})[0]
     assert 0 < np.abs(got - exact).mean() < 0.02
-
-
-def test_a_bundle_gets_one_graph_per_kind_of_engine(
-    unet_graph: bytes, networks: dict[str, Network], plans: dict[str, Plan], tiles: U8
-) -> None:
-    network, plan = networks["unet"], plans["unet"]
-    graphs = make_graphs(unet_graph, plan, ranges_of(network, float_activations(network), tiles), tiles[:1])
-    assert set(graphs.data) - {"int8-cpu"} == {"int8", "int8-trt8"}
-    assert ("int8-cpu" in graphs.data) == (graphs.cpu_speedup >= 1.0) == (not graphs.notes)
-    opsets = {p: [o.version for o in onnx.load_from_string(d).opset_import] for p, d in graphs.data.items()}
-    assert (opsets["int8"], opsets["int8-trt8"]) == ([19], [17])
-    with OnnxRuntimeEngine(unet_graph) as exact, OnnxRuntimeEngine(graphs.data["int8"], precision="int8") as int8:
-        wanted = exact.run(tiles[:2]).astype(int)
-        error = np.abs(int8.run(tiles[:2]) - wanted)
-    assert 0 < error.mean() < 5
-    twin = open_session(float_twin(graphs.data["int8"])).run(None, {"tiles_u8": tiles[:2]})[0]
-    assert np.abs(255 * twin - wanted).mean() < 5
-
-
-def test_an_opset_is_lowered_only_where_every_operator_stays_the_same(
-    networks: dict[str, Network], plans: dict[str, Plan]
-) -> None:
-    half = to_half(quantise(networks["unet"], plans["unet"]))
-    assert onnx.load_from_string(lower_opset(half, 17)).opset_import[0].version == 19
-    plain = networks["unet"].graph
-    assert onnx.load_from_string(lower_opset(plain, 17)).opset_import[0].version == 17
-    assert onnx.load_from_string(lower_opset(plain, 21)).opset_import[0].version == 18

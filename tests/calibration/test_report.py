@@ -1,42 +1,38 @@
-"""The report of a calibration: one file with everything, written only where it may be."""
+"""The report of a calibration: one file with everything."""
 
 from __future__ import annotations
 
-import base64
-import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from jetspect.calibration.coverage import Chosen
-from jetspect.calibration.crops import CropSet, select_crops
+from jetspect.calibration.crops import select_crops
 from jetspect.calibration.gate import Row
 from jetspect.calibration.judge import Judge, Quality
 from jetspect.calibration.network import Weighted
 from jetspect.calibration.outcome import Outcome
-from jetspect.calibration.pictures import FP32, INT8, TRUTH, draw_crops, draw_three, most_different, window
+from jetspect.calibration.pictures import most_different
 from jetspect.calibration.plots import rebinned
 from jetspect.calibration.quantize import Plan
 from jetspect.calibration.ranges import Histogram
 from jetspect.calibration.report import (
     MARKER,
     clipped,
-    default_path,
     kept,
-    refuse_to_overwrite,
     render,
     whole_images,
     write_report,
 )
 from jetspect.calibration.search import Found
 from jetspect.calibration.sensitivity import BlockLoss
-from jetspect.errors import InputError
+from jetspect.calibration.trt8 import Trt8Step
 from jetspect.evaluation.datasets.base import Sample
 from jetspect.evaluation.evaluate import evaluate
 from jetspect.runtime.bundle import Bundle
@@ -141,6 +137,10 @@ def outcome() -> Outcome:
             "seed": 0,
             "tile_px": 64,
         },
+        trt8=(
+            Trt8Step("one scale", 0.9, ("int8-trt8 loses <0.2>",), {"iou": 0.6}),
+            Trt8Step("fp16", 0.85, (), {"iou": 0.8}),
+        ),
     )
 
 
@@ -155,34 +155,10 @@ def text(outcome: Outcome) -> str:
     return render(outcome, [])
 
 
-class Page(HTMLParser):
-    """Collects what a test wants to know of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.images: list[str] = []
-        self.links: list[str] = []
-        self.words: list[str] = []
-        self.rows: list[list[str]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag == "tr":
-            self.rows.append([])
-        if tag == "img":
-            self.images.append(values["src"] or "")
-        self.links += [v for k in ("href", "src", "xlink:href") if (v := values.get(k)) and not v.startswith("#")]
-
-    def handle_data(self, data: str) -> None:
-        if data.strip():
-            self.words.append(data.strip())
-            if self.rows:
-                self.rows[-1].append(data.strip())
-
-
-def test_the_page_needs_nothing_else_and_says_what_was_found(few: Outcome, text: str) -> None:
-    page = Page(text)
+def test_the_page_needs_nothing_else_and_says_what_was_found(
+    few: Outcome, text: str, read_page: Callable[[str], Any]
+) -> None:
+    page = read_page(text)
     assert text.startswith(MARKER) and len(text) < 4e6
     assert all(link.startswith("data:") for link in page.links) and "url(http" not in text
     assert "Not passed" in page.words and "int8 loses <too much>" in page.words and "<too much>" not in text
@@ -191,12 +167,14 @@ def test_the_page_needs_nothing_else_and_says_what_was_found(few: Outcome, text:
     assert text.count("<svg") == 1 + 24
     assert re.search(r"\s3 more activations not shown: these 24 belong", text)
     assert "FP32 and INT8 have the same IoU on every image." in page.words
-    assert "Passed" in Page(render(replace(few, faults=(), manifest=few.draft.manifest), [])).words
+    assert "Passed" in read_page(render(replace(few, faults=(), manifest=few.draft.manifest), [])).words
 
 
-def test_every_precision_stands_beside_fp32_with_its_difference(outcome: Outcome, text: str) -> None:
-    lines = {r[0]: r[1:] for r in Page(text).rows if r}
-    assert ["clean tiles with anything found", "0.1250", "-", "0.1250", "same"] in Page(text).rows
+def test_every_precision_stands_beside_fp32_with_its_difference(
+    outcome: Outcome, text: str, read_page: Callable[[str], Any]
+) -> None:
+    lines = {r[0]: r[1:] for r in read_page(text).rows if r}
+    assert ["clean tiles with anything found", "0.1250", "-", "0.1250", "same"] in read_page(text).rows
     before, after = (r.measures["iou"] for r in (outcome.rows[0], outcome.rows[2]))
     assert before is not None and after is not None
     same = f"{before:.4f}"
@@ -220,6 +198,16 @@ def test_moved_thresholds_are_said(outcome: Outcome) -> None:
 
 def test_what_stays_in_fp16_is_listed_block_by_block(outcome: Outcome) -> None:
     assert [(k.block, k.count, k.share) for k in kept(outcome)] == [("block.0", 1, "3.33 %"), ("block.5", 2, "6.67 %")]
+
+
+def test_the_forms_of_the_graph_for_tensorrt_8_are_listed_with_the_one_taken(
+    text: str, read_page: Callable[[str], Any]
+) -> None:
+    rows = [r[:4] for r in read_page(text).rows if r and r[0].startswith("with ")]
+    assert rows == [
+        ["with one scale per transposed convolution", "90.0%", "0.6000", "no: int8-trt8 loses <0.2>"],
+        ["with transposed convolutions in FP16", "85.0%", "0.8000", "yes"],
+    ]
 
 
 def test_histograms_are_those_of_int8_convolutions_with_the_scale_they_share(outcome: Outcome) -> None:
@@ -259,74 +247,12 @@ def test_images_come_in_the_order_of_their_difference(outcome: Outcome) -> None:
     assert first[0][0].index == 0  # nothing there and nothing said counts as right
 
 
-def test_three_outlines_are_told_apart_where_the_answers_differ() -> None:
-    image = np.full((900, 1200), 90, np.uint8)
-    truth, fp32, int8 = (np.zeros_like(image) for _ in range(3))
-    truth[400:500, 300:400], fp32[405:495, 305:395], int8[405:450, 305:395] = 1, 2, 1
-    picture = draw_three(image, truth, fp32, int8)
-    assert picture.shape[1] == 760
-    for colour in (TRUTH, FP32, INT8):
-        assert np.count_nonzero(np.abs(picture.astype(int) - colour).max(axis=2) < 30) > 100
-    nothing = draw_three(image, truth, fp32, fp32)
-    assert nothing.shape == (570, 760, 3)
-
-
-@pytest.mark.parametrize("place", [(0, 0), (899, 1199), (450, 600)])
-def test_a_window_lies_inside_the_image_and_holds_what_differs(place: tuple[int, int]) -> None:
-    mask = np.zeros((900, 1200), np.bool_)
-    mask[place] = True
-    top, left, bottom, right = window(mask)
-    assert 0 <= top <= place[0] < bottom <= 900 and 0 <= left <= place[1] < right <= 1200
-    assert bottom - top >= 150 and right - left >= 240
-    assert window(np.zeros((30, 40), np.bool_)) == (0, 0, 30, 40)
-    assert window(np.ones((30, 40), np.bool_)) == (0, 0, 30, 40)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_crops_are_shown_by_stratum_and_not_all(channels: int) -> None:
-    crops = select_crops(Spots(), 8, 64, channels=channels)
-    many = CropSet(np.repeat(crops.tiles, 10, axis=0), tuple(c for c in crops.crops for _ in range(10)))
-    shown = draw_crops(many)
-    assert len(shown) == 48 and [c.stratum for c in shown] == sorted(c.stratum for c in shown)
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(shown[0].jpeg), np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None and picture.shape == (176, 176, 3)
-    assert len(draw_crops(crops)) == 8
-
-
-def test_both_graphs_are_run_again_on_six_images_and_an_old_report_is_replaced(few: Outcome, tmp_path: Path) -> None:
+def test_both_graphs_are_run_again_on_six_images_and_an_old_report_is_replaced(
+    few: Outcome, tmp_path: Path, read_page: Callable[[str], Any]
+) -> None:
     path = tmp_path / "new" / "report.html"
     write_report(path, few)
-    assert len(Page(path.read_text()).images) == 8 + 6
+    assert len(read_page(path.read_text()).images) == 8 + 6
     path.write_text(MARKER + "old")
     write_report(path, replace(few, rows=(*few.rows[:2], replace(few.rows[1], name="int8"))))
     assert "same IoU on every image" in path.read_text()
-
-
-def test_a_place_that_cannot_take_the_report_is_told_before_the_work(tmp_path: Path) -> None:
-    bundle, other = tmp_path / "parts", tmp_path / "other.html"
-    bundle.mkdir()
-    other.write_text("<!doctype html>")
-    for path, message in (
-        (tmp_path, "is a folder; --report is the HTML file"),
-        (bundle / "report.html", "is inside the bundle"),
-        (other, "is there already and is no calibration report; choose another --report"),
-        (other / "report.html", "other.html takes no files .Not a directory.; choose another"),
-    ):
-        with pytest.raises(InputError, match=message):
-            refuse_to_overwrite(path, bundle)
-    refuse_to_overwrite(tmp_path / "not" / "there" / "yet.html", bundle)
-    assert not (tmp_path / "not").exists() and other.read_text() == "<!doctype html>"
-    if os.getuid():
-        locked = tmp_path / "locked"
-        locked.mkdir(0o500)
-        with pytest.raises(InputError, match="locked takes no files"):
-            refuse_to_overwrite(locked / "report.html", bundle)
-
-
-def test_the_report_lies_beside_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "parts" / "inner").mkdir(parents=True)
-    assert default_path(Path("bundles/parts")) == Path("bundles/parts-calibration.html")
-    monkeypatch.chdir(tmp_path / "parts")
-    assert default_path(Path()) == tmp_path / "parts-calibration.html"
-    monkeypatch.chdir(tmp_path / "parts" / "inner")
-    assert default_path(Path("..")) == tmp_path / "parts-calibration.html"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,34 +66,13 @@ def spots() -> Evaluation:
     return evaluate(Spots(), predict, ("spot",))
 
 
-class Page(HTMLParser):
-    """Collects what a test wants to know of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.images: list[str] = []
-        self.links: list[str] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag == "img":
-            self.images.append(values["src"] or "")
-        self.links += [v for k in ("href", "src", "xlink:href") if (v := values.get(k)) and not v.startswith("#")]
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
-
-
 def test_the_page_holds_the_numbers_and_twelve_pictures_and_needs_nothing_else(
-    spots: Evaluation, tmp_path: Path
+    spots: Evaluation, tmp_path: Path, read_page: Callable[[str], Any]
 ) -> None:
     summary = summarise(spots, SUBJECT, model_classes=spots.classes, resamples=50)
     page = write_report(tmp_path / "out", spots, summary, draw_worst(spots.worst(), Spots(), predict))
     text = page.read_text()
-    parsed = Page(text)
+    parsed = read_page(text)
     assert len(parsed.images) == 12 and all(link.startswith("data:") for link in parsed.links)
     for source in parsed.images:
         jpeg = base64.b64decode(source.removeprefix("data:image/jpeg;base64,"))

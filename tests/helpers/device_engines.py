@@ -56,6 +56,9 @@ class OnDevice:
         return self._engine.decisions
 
     def enqueue(self) -> None:
+        self.cuda.queue(self._execute)
+
+    def _execute(self) -> None:
         view(self.scores, self._score_shape)[:] = self._engine.run(view(self.tiles, self.tile_shape).copy())
 
     def run(self, tiles: U8) -> U8:
@@ -64,6 +67,7 @@ class OnDevice:
         self.enqueue()
         scores = np.empty(self._score_shape, np.uint8)
         self.cuda.download(scores, self.scores)
+        self.cuda.synchronise()
         return scores
 
     def close(self) -> None:

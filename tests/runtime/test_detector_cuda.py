@@ -207,6 +207,7 @@ def test_tiles_for_foreign_engines_are_normalised_planes(kernel: str, rgb: int) 
             device_mean,
             device_std,
         )
+        cuda.synchronise()
         got = view(tiles, (2, 3, 32, 32), dtype).copy()
     for tile, (y, x) in zip(got, origins.tolist(), strict=True):
         part = frame[y : y + 32, x : x + 32]

@@ -1,7 +1,8 @@
 """A CUDA device made of a processor: the kernels of kernels.cu, compiled with g++, over ordinary memory.
 
 It keeps the rules of :class:`jetspect.runtime.cuda.base.Cuda` and is stricter than a device: fresh memory holds garbage, copies
-outside a buffer fail, and threads can run in any order, interrupt each other or run at the same time.
+outside a buffer fail, nothing that was queued runs before someone waits for it, and threads can run in any order, interrupt each
+other or run at the same time.
 """
 
 from __future__ import annotations
@@ -71,11 +72,12 @@ def compile_kernels(*flags: str) -> Path:
 
 
 class HostMark:
-    def __init__(self) -> None:
-        self._at = time.perf_counter()
+    def __init__(self, cuda: HostCuda) -> None:
+        self._cuda, self.at = cuda, 0.0
 
     def ms_since(self, earlier: HostMark) -> float:
-        return (self._at - earlier._at) * 1e3
+        self._cuda.synchronise()
+        return (self.at - earlier.at) * 1e3
 
 
 class HostCuda:
@@ -103,6 +105,8 @@ class HostCuda:
         self._library = ctypes.CDLL(str(compile_kernels(*flags)))
         self._workers, self._seed = workers, seed
         self._memory: dict[int, np.ndarray[Any, Any]] = {}
+        self._locked: set[int] = set()
+        self._queue: list[Callable[[], None]] = []
         self._free = memory_bytes
         self.info = CudaInfo("host", (0, 0), integrated, (0, 0), memory_bytes)
         self.stream = 0
@@ -111,6 +115,10 @@ class HostCuda:
 
     def free_bytes(self) -> int:
         return self._free
+
+    def queue(self, work: Callable[[], None]) -> None:
+        """Put work into the stream, as a library would that shares it."""
+        self._queue.append(work)
 
     def alloc(self, nbytes: int) -> Buffer:
         if nbytes > self._free:
@@ -123,24 +131,28 @@ class HostCuda:
         return Buffer(address, nbytes)
 
     def free(self, buffer: Buffer) -> None:
+        self.synchronise()
         del self._memory[buffer.address]
         self._free += buffer.nbytes
 
     def host(self, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray[Any, Any], Buffer | None]:
         buffer = self.alloc(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        self._locked.add(buffer.address)
         array = self._memory[buffer.address][: buffer.nbytes].view(dtype).reshape(shape)
         return array, buffer if self.info.integrated else None
 
     def upload(self, target: Buffer, source: np.ndarray[Any, Any]) -> None:
         assert source.flags.c_contiguous and source.nbytes <= target.nbytes
-        ctypes.memmove(target.address, source.ctypes.data, source.nbytes)
+        if source.ctypes.data not in self._locked:
+            source = source.copy()  # ordinary memory is staged before the call returns
+        self.queue(lambda: ctypes.memmove(target.address, source.ctypes.data, source.nbytes) and None)
 
     def download(self, target: np.ndarray[Any, Any], source: Buffer) -> None:
         assert target.flags.c_contiguous and target.nbytes <= source.nbytes
-        ctypes.memmove(target.ctypes.data, source.address, target.nbytes)
+        self.queue(lambda: ctypes.memmove(target.ctypes.data, source.address, target.nbytes) and None)
 
     def fill(self, target: Buffer, byte: int) -> None:
-        ctypes.memset(target.address, byte, target.nbytes)
+        self.queue(lambda: ctypes.memset(target.address, byte, target.nbytes) and None)
 
     def launch(self, kernel: str, threads: tuple[int, int, int], *arguments: Argument) -> None:
         self.launches.append(kernel)
@@ -148,17 +160,32 @@ class HostCuda:
         places = (ctypes.c_void_p * len(packed))(*(value.ctypes.data for value in packed))
         grid = (ctypes.c_uint * 3)(*grid_of(threads))
         block = (ctypes.c_uint * 3)(BLOCK, 1, 1)
-        getattr(self._library, f"host_{kernel}")(grid, block, places, self._workers, self._seed)
+        run = getattr(self._library, f"host_{kernel}")
+
+        def work(keep: object = packed) -> None:
+            run(grid, block, places, self._workers, self._seed)
+
+        self.queue(work)
 
     def graph(self, work: Callable[[], None]) -> Callable[[], None]:
-        work()  # as recording does, this must not have effects that a second run would not have
-        return work
+        before, self._queue = self._queue, []
+        work()
+        recorded, self._queue = self._queue, before
+        return lambda: self._queue.extend(recorded)
 
     def mark(self) -> HostMark:
-        return HostMark()
+        mark = HostMark(self)
+
+        def work() -> None:
+            mark.at = time.perf_counter()
+
+        self.queue(work)
+        return mark
 
     def synchronise(self) -> None:
-        return None
+        todo, self._queue = self._queue, []
+        for work in todo:
+            work()
 
     def close(self) -> None:
         self._memory.clear()
