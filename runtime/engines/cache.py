@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from jetspect.errors import EngineError
 from jetspect.runtime.engines.sidecar import EngineKey, Sidecar
+from jetspect.runtime.private import cache_path, require_private
 
 log = logging.getLogger(__name__)
 ENGINE_DIR = "JETSPECT_ENGINE_DIR"
@@ -28,11 +29,9 @@ _LOCK = "build.lock"
 
 
 def default_folder() -> Path:
-    """Return $JETSPECT_ENGINE_DIR, else jetspect/engines in the user's cache."""
-    if given := os.environ.get(ENGINE_DIR):
-        return Path(given).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "jetspect" / "engines"
+    """Return $JETSPECT_ENGINE_DIR, else engines in jetspect's cache folder of this user."""
+    given = os.environ.get(ENGINE_DIR)
+    return Path(given).expanduser() if given else cache_path("engines")
 
 
 class EngineStore:
@@ -54,7 +53,7 @@ class EngineStore:
                 f"engine folder {folder} cannot be used: {error.strerror or error}; choose another with --engine-dir, or "
                 f"engine.folder in the station file, or ${ENGINE_DIR}"
             ) from error
-        _require_private(folder, status, 0o700)
+        require_private(folder, status, unread=True)
 
     def engine(self, key: EngineKey) -> Path:
         return self.folder / f"{key.name}.engine"
@@ -144,7 +143,10 @@ class EngineStore:
             raise EngineError(f"{path} cannot be read: {error.strerror or error}; {_rebuild(path)}") from error
         with os.fdopen(handle, "rb") as stream:
             # What was opened is looked at, not what has the name now.
-            _require_private(path, os.fstat(handle), 0o600)
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise EngineError(f"{path} is no plain file; {_rebuild(path)}")
+            require_private(path, status, unread=True)
             return stream.read()
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -168,22 +170,6 @@ class EngineStore:
             raise EngineError(
                 f"{path} cannot be written: {error.strerror or error}; make room or free the folder"
             ) from error
-
-
-def _require_private(path: Path, status: os.stat_result, mode: int) -> None:
-    folder = stat.S_ISDIR(status.st_mode)
-    if not folder and not stat.S_ISREG(status.st_mode):
-        raise EngineError(f"{path} is no plain file; {_rebuild(path)}")
-    if status.st_uid != os.geteuid():
-        raise EngineError(
-            f"{path} belongs to user {status.st_uid}, this is user {os.geteuid()}: engines are code, so only one's own are "
-            "loaded; build as the user that runs the station, or choose another folder"
-        )
-    if status.st_mode & 0o077:
-        raise EngineError(
-            f"{path} has mode {stat.S_IMODE(status.st_mode):04o}, so others may get at it: engines are code; "
-            f"look at who wrote there, then: chmod {mode:o} {path}"
-        )
 
 
 def _parse(path: Path, text: bytes) -> Sidecar:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
 
 from jetspect import __version__
 from jetspect.errors import EngineError, InputError
@@ -124,9 +123,9 @@ def build_engine(
 
 def open_cuda() -> Cuda:
     """Open the CUDA device of this machine."""
-    from jetspect.runtime.cuda.driver import PyCuda  # type: ignore[import-not-found]
+    from jetspect.runtime.cuda.driver import PyCuda
 
-    return cast(Cuda, PyCuda())
+    return PyCuda()
 
 
 def _prepare(

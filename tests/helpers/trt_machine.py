@@ -20,6 +20,8 @@ class Orin(HostCuda):
     def __init__(self, info: CudaInfo, memory_bytes: int) -> None:
         super().__init__(memory_bytes=memory_bytes)
         self.info = info
+        self.stream = id(self)
+        fake_tensorrt.STREAMS[self.stream] = self.queue
         self.replays = 0
         self.held: set[int] = set()
 

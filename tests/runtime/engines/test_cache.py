@@ -162,8 +162,11 @@ def spoil_json(store: EngineStore, engine: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (spoil_mode, r"has mode 0660, so others may get at it: engines are code; .*chmod 600"),
-        (spoil_sidecar_mode, r"\.json has mode 0644.*chmod 600"),
+        (spoil_mode, r"engine can be written by others \(mode 0660\); what lies there is executed: chmod go-w"),
+        (
+            spoil_sidecar_mode,
+            r"\.json can be read by others \(mode 0644\); what lies there is this user's alone: chmod go-rwx",
+        ),
         (spoil_link, r"cannot be read: Too many levels of symbolic links; build it again"),
         (spoil_pipe, r"is no plain file; build it again"),
         (spoil_missing, r"is there but int8-640x512-b1-\w+\.engine is not; build it again"),
@@ -185,14 +188,15 @@ def test_what_cannot_be_trusted_is_not_loaded(store: EngineStore, spoil: Any, sa
 
 def test_a_folder_that_others_may_use_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
-    with pytest.raises(EngineError, match=r"has mode 0750, so others may get at it: .*chmod 700"):
+    with pytest.raises(EngineError, match=r"can be read by others \(mode 0750\).*chmod go-rwx"):
         EngineStore(tmp_path)
 
 
 def test_a_folder_of_another_user_is_refused(store: EngineStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     with pytest.raises(
-        EngineError, match=r"belongs to user \d+, this is user 4711: .* build as the user that runs the station"
+        EngineError,
+        match=r"belongs to user \d+, this is user 4711; what lies there is executed: give it to this user with chown",
     ):
         EngineStore(store.folder)
 
@@ -217,10 +221,13 @@ def test_a_failed_write_leaves_nothing(store: EngineStore, monkeypatch: pytest.M
 
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JETSPECT_ENGINE_DIR", raising=False)
+    monkeypatch.delenv("JETSPECT_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/op")
     assert default_folder() == Path("/home/op/.cache/jetspect/engines")
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/op")
     assert default_folder() == Path("/var/op/jetspect/engines")
+    monkeypatch.setenv("JETSPECT_CACHE", "/var/cache/op")
+    assert default_folder() == Path("/var/cache/op/engines")
     monkeypatch.setenv("JETSPECT_ENGINE_DIR", "/srv/engines")
     assert default_folder() == Path("/srv/engines")
