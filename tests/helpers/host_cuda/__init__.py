@@ -1,8 +1,8 @@
 """A CUDA device made of a processor: the kernels of kernels.cu, compiled with g++, over ordinary memory.
 
 It keeps the rules of :class:`jetspect.runtime.cuda.base.Cuda` and is stricter than a device: fresh memory holds garbage, copies
-outside a buffer fail, nothing that was queued runs before someone waits for it, and threads can run in any order, interrupt each
-other or run at the same time.
+outside a buffer fail, nothing that was queued runs before someone waits for it, and threads can run in any order, interrupt
+each other or run at the same time.
 """
 
 from __future__ import annotations
