@@ -20,13 +20,14 @@ from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import EngineSettings, StationConfig
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.cache import EngineStore, default_folder
-from jetspect.runtime.engines.device import BuildReport, DeviceOptions, build_engine
+from jetspect.runtime.engines.device import BuildReport, DeviceOptions, build_engine, open_cuda
 from jetspect.runtime.engines.tensorrt import TensorRtEngine
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.inspector import Inspector, InspectorSettings
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.settings import parse_settings
 
+PITS = Path(__file__).resolve().parents[3] / "bundles" / "bsd-pitting"
 SHAPE = (2, 384, 384, 3)
 OPTIONS = DeviceOptions(tile_px=384, batch=2)
 
@@ -83,6 +84,13 @@ def test_each_version_is_asked_in_its_own_way(
     assert config["flags"] == flags, "TF32 is off for fp32 only"
     assert config["verbosity"] == "DETAILED"
     assert config["workspace"] == 2 * 1024**3, "half of what is free"
+
+
+def test_a_calibrated_int8_graph_gives_its_own_golden_answers(machine: Any) -> None:
+    faults = machine.install("10.3.0")
+    report = build_engine(Bundle.open(PITS), "int8", DeviceOptions(tile_px=512))
+    assert faults.configs[0]["flags"] == {"FP16", "INT8", "TF32"}
+    assert report.golden.max_levels == 0, "tiles of 384 px prove an engine for 512"
 
 
 def test_the_sidecar_tells_everything_in_words(machine: Any, small: Bundle) -> None:
@@ -364,6 +372,24 @@ def test_without_tensorrt_one_line_says_what_to_install(
     with pytest.raises(
         MissingDependencyError, match=r"tensorrt is needed .*apt-get install python3-libnvinfer \(JetPack"
     ):
+        opened(small)
+
+
+def test_tensorrt_without_pycuda_or_without_a_driver_is_told(
+    monkeypatch: pytest.MonkeyPatch, machine: Any, small: Bundle, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("jetspect.runtime.engines.device.open_cuda", open_cuda)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(MissingDependencyError, match=r"PyCUDA is needed .* pip install 'jetspect\[cuda\]'"):
+        opened(small)
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").write_text("")
+    (tmp_path / "pycuda" / "driver.py").write_text(
+        "raise ImportError('libcuda.so.1: cannot open shared object file')\n"
+    )
+    monkeypatch.delitem(sys.modules, "pycuda")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EngineError, match=r"no CUDA driver: libcuda\.so\.1 cannot be loaded .* flash JetPack"):
         opened(small)
 
 
