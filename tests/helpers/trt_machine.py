@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import fake_tensorrt
 import pytest
 from host_cuda import HostCuda
 
+from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.cuda.base import Buffer, CudaInfo
+from jetspect.runtime.engines import open_engine
+from jetspect.runtime.engines.device import BuildReport, DeviceOptions, build_engine
+from jetspect.runtime.engines.tensorrt import TensorRtEngine
 
 ORIN = CudaInfo("Orin", (8, 7), True, (12, 6), 8 * 1024**3)
+
+SHAPE = (2, 384, 384, 3)
+OPTIONS = DeviceOptions(tile_px=384, batch=2)
 
 
 class Orin(HostCuda):
@@ -70,3 +79,13 @@ class Machine:
 
         self._patch.setattr("jetspect.runtime.engines.device.open_cuda", open_cuda)
         return self.faults
+
+
+def build(bundle: Bundle, **changes: Any) -> BuildReport:
+    return build_engine(bundle, "fp32", dataclasses.replace(OPTIONS, **changes))
+
+
+def opened(bundle: Bundle, **changes: Any) -> TensorRtEngine:
+    engine, _ = open_engine(bundle, kind="tensorrt", device=dataclasses.replace(OPTIONS, **changes))
+    assert isinstance(engine, TensorRtEngine)
+    return engine
