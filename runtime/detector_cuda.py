@@ -29,7 +29,8 @@ class CudaDetector:
     def __init__(
         self, manifest: Manifest, engine: DeviceEngine, settings: TilingSettings, pixel_area_mm2: float | None = None
     ) -> None:
-        self._mapper = CudaMapper(manifest, engine, settings)
+        classes = len(manifest.output.classes)
+        self._mapper = CudaMapper(manifest.tiling, manifest.input.channels, classes, engine, settings)
         self._cuda, self._output, self._pixel_area = engine.cuda, manifest.output, pixel_area_mm2
         self._finder: ComponentFinder | None = None
         self._finder_hw = (0, 0)
@@ -63,10 +64,9 @@ class CudaDetector:
         components = largest(found, limit)
         end = self._cuda.mark()
         find_ms = end.ms_since(start)
-        gather_ms, engine_ms, scatter_ms = stages.spent_ms()
-        return Detection(
-            components, dropped + len(found) - len(components), grid, gather_ms, engine_ms, scatter_ms, find_ms
-        )
+        upload_ms, gather_ms, engine_ms, scatter_ms = stages.spent_ms()
+        dropped += len(found) - len(components)
+        return Detection(components, dropped, grid, upload_ms + gather_ms, engine_ms, scatter_ms, find_ms)
 
     def score_map(self) -> U8:
         return self._mapper.download()

@@ -16,7 +16,7 @@ from jetspect.errors import InputError
 from jetspect.runtime.cuda.base import Argument, Buffer, Cuda, Mark
 from jetspect.runtime.engines.base import DeviceEngine
 from jetspect.runtime.foreground import ForegroundGate, ForegroundMask
-from jetspect.runtime.manifest import Manifest
+from jetspect.runtime.manifest import TilingContract
 from jetspect.runtime.postprocess.cuda import pitch_of
 from jetspect.runtime.region import TilingSettings, region_mask
 from jetspect.runtime.tiling import Tile, TileGrid, cut_axis, hann_weights, plan_tiles
@@ -29,23 +29,32 @@ class Stages:
     """Marks around the parts of one frame's work; how long each took is known once the device is done."""
 
     start: Mark
+    loaded: Mark
     batches: Sequence[tuple[Mark, Mark, Mark]]
     end: Mark
 
-    def spent_ms(self) -> tuple[float, float, float]:
-        """Return the milliseconds of upload and gathering, of the engine, and of scattering."""
+    def spent_ms(self) -> tuple[float, float, float, float]:
+        """Return the milliseconds of the upload, of gathering, of the engine, and of scattering."""
+        upload = self.loaded.ms_since(self.start)
         gather = engine = scatter = 0.0
-        before = self.start
+        before = self.loaded
         for gathered, run, scattered in self.batches:
             gather += gathered.ms_since(before)
             engine += run.ms_since(gathered)
             scatter += scattered.ms_since(run)
             before = scattered
-        return gather, engine, scatter + self.end.ms_since(before)
+        return upload, gather, engine, scatter + self.end.ms_since(before)
 
 
 class CudaMapper:
     """Scores frames with one engine on a CUDA device. Not thread-safe; memory is kept from frame to frame.
+
+    Parameters
+    ----------
+    contract
+        How frames may be cut.
+    channels, classes
+        Of the model's tiles and scores.
 
     Raises
     ------
@@ -53,12 +62,14 @@ class CudaMapper:
         The station asks for other tiles or batches than the engine was built for, or for tiles that break the model's rules.
     """
 
-    def __init__(self, manifest: Manifest, engine: DeviceEngine, settings: TilingSettings) -> None:
-        self._contract = manifest.tiling
+    def __init__(
+        self, contract: TilingContract, channels: int, classes: int, engine: DeviceEngine, settings: TilingSettings
+    ) -> None:
+        self._contract = contract
         self._engine, self._cuda, self._settings = engine, engine.cuda, settings
-        self._classes = len(manifest.output.classes)
-        self.tile_px = settings.tile_px or manifest.tiling.tile_px
-        wanted = settings.batch, self.tile_px, self.tile_px, manifest.input.channels
+        self._classes = classes
+        self.tile_px = settings.tile_px or contract.tile_px
+        wanted = settings.batch, self.tile_px, self.tile_px, channels
         if engine.tile_shape != wanted:
             n, h, w, c = engine.tile_shape
             raise InputError(
@@ -90,6 +101,7 @@ class CudaMapper:
         canvas, cuda, engine = self._canvas_for((image.shape[0], image.shape[1])), self._cuda, self._engine
         start = cuda.mark()
         frame = canvas.load(image)
+        loaded = cuda.mark()
         grid = canvas.start(mask)
         batches = []
         n, tile_h, tile_w, channels = engine.tile_shape
@@ -107,7 +119,7 @@ class CudaMapper:
             canvas.scatter(engine.scores, first, grid.tiles[first : first + count])
             batches.append((gathered, run, cuda.mark()))
         canvas.finish()
-        return grid, Stages(start, batches, cuda.mark())
+        return grid, Stages(start, loaded, batches, cuda.mark())
 
     @property
     def map(self) -> Buffer:

@@ -104,6 +104,10 @@ class Cuda(Protocol):
         """Copy from the device to a contiguous array; it is valid after the next :meth:`synchronise`."""
         ...
 
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        """Copy as much as ``source`` holds from one place on the device to another."""
+        ...
+
     def fill(self, target: Buffer, byte: int) -> None:
         """Set every byte of a buffer."""
         ...

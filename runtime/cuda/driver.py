@@ -123,6 +123,10 @@ class PyCuda:
         with self._calls("copy from the device"):
             self._driver.memcpy_dtoh_async(target, source.address, self._stream)
 
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        with self._calls("copy on the device"):
+            self._driver.memcpy_dtod_async(target.address, source.address, source.nbytes, self._stream)
+
     def fill(self, target: Buffer, byte: int) -> None:
         with self._calls("clear memory"):
             self._driver.memset_d8_async(target.address, byte, target.nbytes, self._stream)

@@ -35,25 +35,20 @@ class OnnxRuntimeEngine:
     def __init__(self, model: Path | bytes, *, precision: str = "fp32", threads: int = 0) -> None:
         if threads < 0:
             raise InputError(f"engine threads must be 0 (all cores) or more, got {threads}")
-        options = ort.SessionOptions()
+        options = session_options(precision)
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        if precision in ("int8", "int8-trt8"):
-            # These graphs are TensorRT's. Here every Q, DQ and convolution runs by itself and gives TensorRT's answer, slowly;
-            # the integer kernels for x86 want another graph (int8-cpu) and saturate on processors without VNNI.
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
         where = model.name if isinstance(model, Path) else "the graph"
         try:
             source: Any = str(model) if isinstance(model, Path) else model
             self._session = ort.InferenceSession(source, options, providers=[PROVIDER])
         except Exception as error:  # onnxruntime raises many unrelated types for a bad file
             raise EngineError(
-                f"ONNX Runtime cannot load {where}: {_first_line(error)}; export the bundle again"
+                f"ONNX Runtime cannot load {where}: {first_line(error)}; export the bundle again"
             ) from error
         if self._session.get_providers() != [PROVIDER]:
             raise EngineError(f"ONNX Runtime runs on {self._session.get_providers()} instead of {PROVIDER}")
-        self._input, self._output, self._second = _signature(self._session, where)
+        self._input, self._output, self._second = signature(self._session, where)
         self._channels = int(self._input.shape[3])
         self._classes = int(self._output.shape[1])
         self._binding = self._session.io_binding()
@@ -94,7 +89,7 @@ class OnnxRuntimeEngine:
         try:
             self._session.run_with_iobinding(bind)
         except Exception as error:  # as above
-            raise EngineError(f"ONNX Runtime failed on tiles {tiles.shape}: {_first_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed on tiles {tiles.shape}: {first_line(error)}") from error
         return scores
 
     def close(self) -> None:
@@ -110,7 +105,18 @@ class OnnxRuntimeEngine:
         self.close()
 
 
-def _signature(session: Any, where: str) -> tuple[Any, Any, Any | None]:
+def session_options(precision: str) -> Any:
+    """Return what every session is opened with for a graph of a precision."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if precision in ("int8", "int8-trt8"):
+        # These graphs are TensorRT's. Here every Q, DQ and convolution runs by itself and gives TensorRT's answer, slowly;
+        # the integer kernels for x86 want another graph (int8-cpu) and saturate on processors without VNNI.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
+def signature(session: Any, where: str) -> tuple[Any, Any, Any | None]:
     """Return input, scores and, where there is one, the decision, after checking that all are uint8 and of our shapes."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) not in (1, 2):
@@ -129,5 +135,5 @@ def _signature(session: Any, where: str) -> tuple[Any, Any, Any | None]:
     return got, gives, second
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -97,6 +97,11 @@ CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, void*) {
     put([=] { memcpy(to, (void*)from, n); });
     return SUCCESS;
 }
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, void*) {
+    if (!inside(to, n) || !inside(from, n)) return INVALID_VALUE;
+    put([=] { memcpy((void*)to, (void*)from, n); });
+    return SUCCESS;
+}
 CUresult cuMemsetD8Async(CUdeviceptr at, unsigned char byte, size_t n, void*) {
     if (!inside(at, n)) return INVALID_VALUE;
     put([=] { memset((void*)at, byte, n); });

@@ -47,6 +47,10 @@ def test_what_is_copied_there_comes_back(cuda: PyCuda) -> None:
     cuda.download(got, buffer)
     cuda.synchronise()
     assert (got == data).all()
+    other = cuda.alloc(data.nbytes)
+    cuda.copy(other, buffer)
+    cuda.free(buffer)
+    buffer = other
     cuda.fill(buffer.at(4 * 500), 255)
     cuda.download(got, buffer)
     cuda.synchronise()

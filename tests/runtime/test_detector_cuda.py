@@ -153,7 +153,7 @@ def test_an_engine_for_other_tiles_is_refused(bundle: Bundle) -> None:
         with pytest.raises(InputError, match=r"2 tiles of 96 x 96 px.*asks for 1 of 96 x 96 px.*jetspect build"):
             open_detector(manifest, engine, TilingSettings())
         with pytest.raises(InputError, match="before the first frame"):
-            CudaMapper(manifest, engine, TilingSettings(batch=2)).download()
+            CudaMapper(manifest.tiling, 3, classes, engine, TilingSettings(batch=2)).download()
 
 
 def test_a_whole_inspection_is_the_same(bundle: Bundle) -> None:

@@ -151,6 +151,10 @@ class HostCuda:
         assert target.flags.c_contiguous and target.nbytes <= source.nbytes
         self.queue(lambda: ctypes.memmove(target.ctypes.data, source.address, target.nbytes) and None)
 
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        assert source.nbytes <= target.nbytes
+        self.queue(lambda: ctypes.memmove(target.address, source.address, source.nbytes) and None)
+
     def fill(self, target: Buffer, byte: int) -> None:
         self.queue(lambda: ctypes.memset(target.address, byte, target.nbytes) and None)
 
