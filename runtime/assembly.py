@@ -10,6 +10,7 @@ from jetspect.device.probe import probe
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
+from jetspect.runtime.engines.device import DeviceOptions
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.publishing.evidence import EvidenceStore
@@ -35,7 +36,11 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
     with ExitStack() as opened:
         bundle = Bundle.open(config.bundle.path, public_key=config.bundle.public_key)
         engine, golden = open_engine(
-            bundle, kind=config.engine.kind, precision=config.bundle.precision, threads=config.engine.threads
+            bundle,
+            kind=config.engine.kind,
+            precision=config.bundle.precision,
+            threads=config.engine.threads,
+            device=_device(config),
         )
         inspector = opened.enter_context(Inspector(bundle, opened.enter_context(engine), config.inspector))
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
@@ -69,6 +74,18 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
         )
         opened.pop_all()  # from here on the station closes them
     return station
+
+
+def _device(config: StationConfig) -> DeviceOptions:
+    """Return the one shape that a TensorRT engine of this station has, and where it is."""
+    engine = config.engine
+    return DeviceOptions(
+        tile_px=config.tiling.tile_px,
+        batch=config.tiling.batch,
+        folder=engine.folder,
+        opt_level=engine.opt_level,
+        cuda_graph=engine.cuda_graph,
+    )
 
 
 def _with_folder(path: Path) -> Path:

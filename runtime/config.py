@@ -54,8 +54,24 @@ class BundleSettings(Settings):
 class EngineSettings(Settings):
     """``[engine]``: what executes the graph."""
 
-    kind: Literal["onnxruntime"] = Field("onnxruntime", description="Engine; onnxruntime runs on the CPU")
-    threads: int = Field(0, ge=0, description="Threads of one run; 0 takes every core")
+    kind: Literal["onnxruntime", "tensorrt"] = Field(
+        "onnxruntime", description="onnxruntime runs on the CPU; tensorrt runs what jetspect build made on this device"
+    )
+    threads: int = Field(0, ge=0, description="onnxruntime: threads of one run; 0 takes every core")
+    folder: LocalPath | None = Field(
+        None,
+        description="tensorrt: where engines are; None: $JETSPECT_ENGINE_DIR, else jetspect/engines in the user's cache",
+    )
+    opt_level: int = Field(3, ge=0, le=5, description="tensorrt: optimisation level that the engine was built with")
+    cuda_graph: bool = Field(False, description="tensorrt: replay runs as a CUDA graph, where many short kernels wait")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> EngineSettings:
+        if self.kind != "tensorrt":
+            given = [n for n in ("folder", "opt_level", "cuda_graph") if n in self.model_fields_set]
+            if given:
+                raise ValueError(f"{', '.join(given)} is for kind tensorrt, this is {self.kind}: leave it out")
+        return self
 
 
 class OpticsSettings(Settings):

@@ -19,11 +19,7 @@ def private_folder(name: str) -> Path:
     EngineError
         It cannot be made, belongs to someone else, or others may write there.
     """
-    base = os.environ.get(VARIABLE)
-    if base is None:
-        cache = os.environ.get("XDG_CACHE_HOME")
-        base = str((Path(cache) if cache else Path.home() / ".cache") / "jetspect")
-    folder = Path(base) / name
+    folder = cache_path(name)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
@@ -35,8 +31,19 @@ def private_folder(name: str) -> Path:
     return folder
 
 
-def require_private(path: Path, found: os.stat_result) -> None:
-    """Refuse a file or folder that belongs to another user, or that others may write to: what lies there is executed."""
+def cache_path(name: str) -> Path:
+    """Return where :func:`private_folder` makes a folder, without making it."""
+    if base := os.environ.get(VARIABLE):
+        return Path(base) / name
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "jetspect" / name
+
+
+def require_private(path: Path, found: os.stat_result, *, unread: bool = False) -> None:
+    """Refuse a file or folder that belongs to another user, or that others may write to: what lies there is executed.
+
+    With ``unread`` also one that others may read.
+    """
     if found.st_uid != os.geteuid():
         raise EngineError(
             f"{path} belongs to user {found.st_uid}, this is user {os.geteuid()}; what lies there is executed: "
@@ -46,4 +53,9 @@ def require_private(path: Path, found: os.stat_result) -> None:
         raise EngineError(
             f"{path} can be written by others (mode {stat.S_IMODE(found.st_mode):04o}); what lies there is executed: "
             f"chmod go-w {path}"
+        )
+    if unread and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise EngineError(
+            f"{path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o}); what lies there is this user's alone: "
+            f"chmod go-rwx {path}"
         )

@@ -4,6 +4,8 @@ set -eu
 PATH="$PATH:/usr/sbin"
 missing=""
 command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
+# For the stub libraries that TensorRT's Python bindings are imported on.
+command -v gcc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive

@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 from jetspect import __version__
-from jetspect.cli import bench, bundle, calibrate, data, demo, evaluate, export, inspect, run, study, subscribe, train
+from jetspect.cli import (
+    bench,
+    build,
+    bundle,
+    calibrate,
+    data,
+    demo,
+    evaluate,
+    export,
+    inspect,
+    run,
+    study,
+    subscribe,
+    train,
+)
 from jetspect.cli.output import fail
 from jetspect.errors import JetspectError
 
@@ -35,6 +49,7 @@ app.command()(train.train)
 app.command()(study.study)
 app.command()(export.export)
 app.command()(calibrate.calibrate)
+app.command()(build.build)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import EngineError, MissingDependencyError
-from jetspect.runtime.cuda.base import Argument, Array, Buffer, CudaInfo, Scalar
+from jetspect.runtime.cuda.base import Argument, Array, Buffer, CudaInfo, Mark, Scalar
 from jetspect.runtime.cuda.compiler import compile_kernels
 from jetspect.runtime.cuda.graph import StreamRecorder
 from jetspect.runtime.cuda.launch import BLOCK, grid_of, pack
@@ -33,10 +33,10 @@ class PyCudaMark:
     def __init__(self, event: Any) -> None:
         self._event = event
 
-    def ms_since(self, earlier: PyCudaMark) -> float:
+    def ms_since(self, earlier: Mark) -> float:
         with _errors("wait for the device"):
             self._event.synchronize()
-            return float(self._event.time_since(earlier._event))
+            return float(self._event.time_since(cast(PyCudaMark, earlier)._event))
 
 
 class PyCuda:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import TracebackType
 
 from jetspect.runtime.engines.base import U8, Engine, EngineInfo
@@ -16,7 +17,11 @@ class StagedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        return self.defects.info
+        """Stage two's; where stage one runs on something else, that is said too."""
+        info, first = self.defects.info, self.foreground.info
+        if (info.name, info.precision) == (first.name, first.precision):
+            return info
+        return replace(info, device=f"{info.device}, stage one with {first}")
 
     @property
     def dynamic(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
+from trt_machine import Machine
 from typer.testing import CliRunner
 
 from jetspect.cli import app
@@ -30,6 +32,7 @@ from jetspect.runtime.assembly import build_station
 from jetspect.runtime.bundle import MANIFEST, SUMS, Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
+from jetspect.runtime.engines.device import DeviceOptions, build_engine
 from jetspect.runtime.engines.staged import StagedEngine
 from jetspect.runtime.foreground import ForegroundSettings
 from jetspect.runtime.frames import Frame
@@ -152,6 +155,29 @@ def test_a_station_runs_both_stages_and_publishes_what_they_did(bundle: Bundle, 
     assert (empty["verdict"], worn["verdict"]) == ("UNKNOWN", "NOK")
     assert "at least 10 % is needed" in empty["reasons"][0]
     assert worn["timings_ms"]["foreground"] > 0 and worn["tiles_skipped"] > 0
+
+
+def test_beside_tensorrt_stage_one_runs_on_the_processor_and_says_so(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch)
+    machine.install()
+    options = DeviceOptions(tile_px=64, batch=2, folder=tmp_path / "engines")
+    build_engine(bundle, "fp16", options)
+    engine, golden = open_engine(bundle, kind="tensorrt", precision="fp16", device=options)
+    assert "stage one's 1 within" in str(golden)
+    assert re.fullmatch(
+        r"tensorrt 10\.13\.3\.9 fp16 on Orin \(sm_87, CUDA 12\.6\), stage one with onnxruntime \S+ fp32 on cpu x\d+",
+        str(engine.info),
+    )
+    settings = InspectorSettings.model_validate({"tiling": {"tile_px": 64, "batch": 2}})
+    with Inspector(bundle, engine, settings) as ours:
+        found = ours.inspect(Frame(scene(3), "one"))
+    plain, _ = open_engine(bundle, precision="fp16")
+    with Inspector(bundle, plain, settings) as theirs:
+        wanted = theirs.inspect(Frame(scene(3), "one"))
+    assert [d.box_xyxy for d in found.defects] == [d.box_xyxy for d in wanted.defects] and found.defects
+    assert found.tiles_skipped == wanted.tiles_skipped > 0
 
 
 def test_closing_closes_both_engines_also_where_the_first_one_fails(bundle: Bundle) -> None:
