@@ -140,7 +140,10 @@ def run_checks(cuda: Cuda, frame_hw: tuple[int, int], tile_px: int, batch: int) 
         rules = contract(8, reach, reach)
         todo.append((f"opening and closing by {reach} px", _components(cuda, lambda: part(700, 900), rules)))
     todo.append(
-        (f"components of a part of {width} x {height} px", _components(cuda, lambda: part(*frame_hw), contract(8, 0, 2)))
+        (
+            f"components of a part of {width} x {height} px",
+            _components(cuda, lambda: part(*frame_hw), contract(8, 0, 2)),
+        )
     )
     todo.append(
         (

@@ -1,4 +1,4 @@
-"""The acceptance test of a CUDA device: right answers, golden tiles of every engine, and how close the stages come to their limits.
+"""The acceptance test of a CUDA device: right answers, golden tiles of every engine, and how close stages come to their limits.
 
     python -m jetspect.benchmarks.gpu_selftest [--bundle BUNDLE] [--out benchmarks/results/gpu-NAME.json]
 
@@ -71,32 +71,42 @@ def self_test(
     frame_hw = frame_wh[1], frame_wh[0]
     checks = tuple(run_checks(cuda, frame_hw, tile_px, batch))
     timing = time_stages(cuda, frame_hw, tile_px, batch, runs)
-    engines = () if bundle is None else tuple(try_engines(bundle, frame_hw, runs))
+    engines = () if bundle is None else tuple(try_engines(bundle, frame_hw, tile_px, batch, runs))
     return SelfTest(str(cuda.info), checks, timing, engines, against_cupy(cuda, frame_hw, runs))
 
 
 def show(result: SelfTest, console: Console) -> None:
     """Print a self-test for people."""
     failed = [c for c in result.checks if not c.ok]
-    console.print(f"{result.device}: {len(result.checks) - len(failed)} of {len(result.checks)} answers are the reference's")
+    console.print(
+        f"{result.device}: {len(result.checks) - len(failed)} of {len(result.checks)} answers are the reference's"
+    )
     for check in failed:
         console.print(f"  wrong: {check.name}: {check.told}", style="bold red", markup=False)
     timing = result.timing
     table = Table(
-        "stage", "median", "floor", "times the floor", title=f"frame of {timing.frame_wh[0]} x {timing.frame_wh[1]} px, grey"
+        "stage",
+        "median",
+        "floor",
+        "times the floor",
+        title=f"frame of {timing.frame_wh[0]} x {timing.frame_wh[1]} px, grey",
     )
     for row in (*timing.stages, timing.total):
         ratio = f"{row.times_floor:.2f}" if row.floor_ms else "no copy"
         table.add_row(row.name, f"{row.ms:.3f} ms", f"{row.floor_ms:.3f} ms", ratio)
     console.print(table)
     way = "the device reads the frame where it lies" if timing.mapped else f"upload at {timing.upload_gb_s:.1f} GB/s"
-    console.print(f"{timing.tiles} tiles of {timing.tile_px} px; {way}; memory at {timing.device_gb_s:.0f} GB/s, {timing.runs} runs")
+    console.print(
+        f"{timing.tiles} tiles of {timing.tile_px} px; {way}; memory at {timing.device_gb_s:.0f} GB/s, {timing.runs} runs"
+    )
     for engine in result.engines:
         style = "bold red" if engine.wrong else None
         console.print(f"{engine.kind} {engine.precision}: {engine.told}", style=style, markup=False)
     if result.peer is not None:
         peer = result.peer
-        console.print(f"labelling: {peer.ours_ms:.3f} ms here, {peer.theirs_ms:.3f} ms with {peer.name}: {peer.ratio:.1f} x")
+        console.print(
+            f"labelling: {peer.ours_ms:.3f} ms here, {peer.theirs_ms:.3f} ms with {peer.name}: {peer.ratio:.1f} x"
+        )
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from jetspect.device.probe import probe
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
-from jetspect.runtime.engines.device import DeviceOptions
+from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.publishing.evidence import EvidenceStore

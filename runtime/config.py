@@ -54,8 +54,10 @@ class BundleSettings(Settings):
 class EngineSettings(Settings):
     """``[engine]``: what executes the graph."""
 
-    kind: Literal["onnxruntime", "tensorrt"] = Field(
-        "onnxruntime", description="onnxruntime runs on the CPU; tensorrt runs what jetspect build made on this device"
+    kind: Literal["onnxruntime", "onnxruntime-cuda", "tensorrt"] = Field(
+        "onnxruntime",
+        description="onnxruntime runs on the CPU, onnxruntime-cuda on any NVIDIA GPU; tensorrt runs what jetspect build "
+        "made on this device",
     )
     threads: int = Field(0, ge=0, description="onnxruntime: threads of one run; 0 takes every core")
     folder: LocalPath | None = Field(

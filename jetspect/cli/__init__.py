@@ -20,6 +20,7 @@ from jetspect.cli import (
     calibrate,
     data,
     demo,
+    device,
     evaluate,
     export,
     inspect,
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(data.app, name="data")
+app.add_typer(device.app, name="device")
 app.command()(inspect.inspect)
 app.command()(run.run)
 app.command()(subscribe.subscribe)

@@ -12,8 +12,8 @@ from jetspect.cli.inspect import as_precision
 from jetspect.cli.output import JsonOption, console, print_json, progress
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import require_graph
-from jetspect.runtime.engines.build import DEFAULT_OPT_LEVEL
-from jetspect.runtime.engines.device import MAX_OPT_LEVEL, BuildReport, DeviceOptions, build_engine
+from jetspect.runtime.engines.device import BuildReport, build_engine
+from jetspect.runtime.engines.options import DEFAULT_OPT_LEVEL, MAX_OPT_LEVEL, DeviceOptions
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -14,9 +14,9 @@ from jetspect.runtime.golden import GoldenReport, check_foreground, check_golden
 from jetspect.runtime.manifest import Precision
 
 if TYPE_CHECKING:
-    from jetspect.runtime.engines.device import DeviceOptions
+    from jetspect.runtime.engines.options import DeviceOptions
 
-KINDS = ("onnxruntime", "tensorrt")
+KINDS = ("onnxruntime", "onnxruntime-cuda", "tensorrt")
 
 
 def open_engine(
@@ -29,16 +29,16 @@ def open_engine(
 ) -> tuple[Engine, GoldenReport]:
     """Load a bundle's graph into an engine and prove it on the golden tiles; of a two-stage bundle both graphs.
 
-    Beside TensorRT stage one runs on the processor, in FP32 and on ONNX Runtime, and the engine's info says so: its input has
-    the shrunken frame's size, which is not known before the first frame and which golden tiles of another size could not
-    prove in an engine of one fixed size. The network is small, and the frame is shrunk on the processor anyway.
+    Beside an engine on a CUDA device stage one runs on the processor, in FP32 and on ONNX Runtime, and the engine's info says
+    so: its input has the shrunken frame's size, which is not known before the first frame and which golden tiles of another
+    size could not prove in an engine of one fixed size. The network is small, and the frame is shrunk on the processor anyway.
 
     Parameters
     ----------
     threads
         Of ONNX Runtime.
     device
-        Of TensorRT: tile, batch and where its engines are kept.
+        Of engines on a CUDA device: tile, batch and, for TensorRT, where its engines are kept.
 
     Raises
     ------
@@ -49,8 +49,8 @@ def open_engine(
     """
     require_graph(bundle, precision)
     if kind not in KINDS:
-        raise EngineError(f"engine {kind!r} is not known; use {' or '.join(KINDS)}")
-    first: Precision = "fp32" if kind == "tensorrt" else precision
+        raise EngineError(f"engine {kind!r} is not known; use one of {', '.join(KINDS)}")
+    first: Precision = precision if kind == "onnxruntime" else "fp32"
     with ExitStack() as opened:
         engine, report = _open_first(bundle, kind, precision, threads, device)
         opened.push(engine)
@@ -78,9 +78,15 @@ def _open_first(
 ) -> tuple[Engine, GoldenReport]:
     """Open the graph that looks for defects."""
     if kind == "tensorrt":
-        from jetspect.runtime.engines.device import DeviceOptions, open_device_engine
+        from jetspect.runtime.engines.device import open_device_engine
+        from jetspect.runtime.engines.options import DeviceOptions
 
         return open_device_engine(bundle, precision, device or DeviceOptions())
+    if kind == "onnxruntime-cuda":
+        from jetspect.runtime.engines.onnxruntime_cuda import open_cuda_engine
+        from jetspect.runtime.engines.options import DeviceOptions
+
+        return open_cuda_engine(bundle, precision, device or DeviceOptions())
     from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
     with ExitStack() as opened:

@@ -23,7 +23,6 @@ from jetspect.runtime.onnx_scan import Value, scan_onnx
 log = logging.getLogger(__name__)
 # The settings in attempt.py as a whole; an engine built with others is another one.
 BUILDER_REVISION = 1
-DEFAULT_OPT_LEVEL = 3
 # Scratch memory that kernels may ask for. On Jetson it is the processor's too, so half of what is free stays free.
 _MAX_WORKSPACE = 4096 * MIB
 _MIN_WORKSPACE = 64 * MIB

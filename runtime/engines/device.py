@@ -9,44 +9,19 @@ from hashlib import sha256
 from pathlib import Path
 
 from jetspect import __version__
-from jetspect.errors import EngineError, InputError
+from jetspect.errors import EngineError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.cuda.base import Cuda, CudaInfo
 from jetspect.runtime.engines.attempt import BuildRequest, Progress
-from jetspect.runtime.engines.build import BUILDER_REVISION, DEFAULT_OPT_LEVEL, build_plan, workspace_for
+from jetspect.runtime.engines.build import BUILDER_REVISION, build_plan, workspace_for
 from jetspect.runtime.engines.cache import EngineStore, default_folder
+from jetspect.runtime.engines.options import DEFAULT_OPT_LEVEL, DeviceOptions, open_cuda, prove, tile_shape
 from jetspect.runtime.engines.sidecar import EngineKey, Sidecar
 from jetspect.runtime.engines.tensorrt import TensorRtEngine
 from jetspect.runtime.engines.trt_binding import require_tensorrt
 from jetspect.runtime.engines.trt_versions import branch_for
-from jetspect.runtime.golden import GoldenReport, check_golden
-from jetspect.runtime.manifest import Manifest, Precision
-from jetspect.runtime.tiling import plan_tiles
-
-MAX_OPT_LEVEL = 5
-
-
-@dataclass(frozen=True)
-class DeviceOptions:
-    """How a bundle runs on a TensorRT device.
-
-    Attributes
-    ----------
-    tile_px, batch
-        The one tile shape that the engine is built for; None takes the bundle's tile.
-    folder
-        Where engines are kept; None takes the user's own place.
-    opt_level
-        How long a build searches for fast kernels, 0-5.
-    cuda_graph
-        Replay runs as a CUDA graph.
-    """
-
-    tile_px: int | None = None
-    batch: int = 1
-    folder: Path | None = None
-    opt_level: int = DEFAULT_OPT_LEVEL
-    cuda_graph: bool = False
+from jetspect.runtime.golden import GoldenReport
+from jetspect.runtime.manifest import Precision
 
 
 @dataclass(frozen=True)
@@ -81,7 +56,7 @@ def open_device_engine(
         engine = _open(found[0], key, cuda, options)
         opened.pop_all()  # from here on the engine closes the device
         opened.push(engine)
-        report = _prove(engine, bundle, key)
+        report = prove(engine, bundle, key.precision)
         opened.pop_all()
         return engine, report
 
@@ -114,18 +89,11 @@ def build_engine(
         found = None if rebuild else store.load(key)
         plan, sidecar = found or _build(bundle, key, cuda, store, show)
         with _open(plan, key, cuda, options) as engine:
-            golden = _prove(engine, bundle, key)
+            golden = prove(engine, bundle, key.precision)
             if found is not None:
                 return BuildReport(store.engine(key), sidecar, golden, fresh=False)
             sidecar = sidecar.model_copy(update={"layers": engine.layers()})
         return BuildReport(store.save(plan, sidecar), sidecar, golden, fresh=True)
-
-
-def open_cuda() -> Cuda:
-    """Open the CUDA device of this machine."""
-    from jetspect.runtime.cuda.driver import PyCuda
-
-    return PyCuda()
 
 
 def _prepare(
@@ -134,7 +102,7 @@ def _prepare(
     """Refuse what cannot work before anything is opened; then open the folder and the device."""
     text, version = require_tensorrt()
     branch = branch_for(version, precision)
-    shape = _shape(bundle.manifest, options)
+    shape = tile_shape(bundle.manifest, options)
     store = EngineStore(options.folder or default_folder())
     cuda = opened.enter_context(open_cuda())
     info: CudaInfo = cuda.info
@@ -153,26 +121,6 @@ def _prepare(
         builder_revision=BUILDER_REVISION,
     )
     return store, cuda, key
-
-
-def _shape(manifest: Manifest, options: DeviceOptions) -> tuple[int, int, int, int]:
-    """Return N, H, W, C of one run."""
-    contract, channels = manifest.tiling, manifest.input.channels
-    if not 0 <= options.opt_level <= MAX_OPT_LEVEL:
-        raise InputError(f"the optimisation level is 0 to {MAX_OPT_LEVEL}, got {options.opt_level}")
-    if options.batch < 1:
-        raise InputError(f"a batch has at least one tile, got {options.batch}")
-    if contract.frame_wh is not None:
-        width, height = contract.frame_wh
-        if options.tile_px is not None or options.batch != 1:
-            raise InputError(
-                f"bundle {manifest.name} sees whole frames of {width} x {height} px, one per run; leave tile and batch out"
-            )
-        return 1, height, width, channels
-    tile = options.tile_px or contract.tile_px
-    # Refuses a tile that breaks the model's rules, before minutes of building.
-    plan_tiles((tile, tile), tile_px=tile, halo_px=contract.halo_px, stride_px=contract.stride_px, shrink=False)
-    return options.batch, tile, tile, channels
 
 
 def _build(
@@ -207,12 +155,6 @@ def _open(plan: bytes, key: EngineKey, cuda: Cuda, options: DeviceOptions) -> Te
     return TensorRtEngine(
         plan, cuda=cuda, shape=key.shape_nhwc, precision=key.precision, owns_cuda=True, cuda_graph=options.cuda_graph
     )
-
-
-def _prove(engine: TensorRtEngine, bundle: Bundle, key: EngineKey) -> GoldenReport:
-    batch, height, width, _ = key.shape_nhwc
-    tile = height if height == width else None
-    return check_golden(engine, bundle, key.precision, tile_px=tile, batch=batch)
 
 
 def _timings_name(key: EngineKey) -> str:

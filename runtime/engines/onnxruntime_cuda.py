@@ -5,20 +5,25 @@ Nothing is computed on the processor, however little: a graph with an operator t
 
 from __future__ import annotations
 
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime as ort
 
 from jetspect.errors import EngineError, MissingDependencyError
-from jetspect.runtime.cuda.base import Buffer, Cuda
-from jetspect.runtime.engines.base import U8, EngineInfo
+from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.cuda.base import Cuda
+from jetspect.runtime.engines.base import EngineInfo
+from jetspect.runtime.engines.on_device import OnDevice
 from jetspect.runtime.engines.onnxruntime import PROVIDER as CPU_PROVIDER
 from jetspect.runtime.engines.onnxruntime import first_line, session_options, signature
+from jetspect.runtime.engines.options import DeviceOptions, open_cuda, prove, tile_shape
+from jetspect.runtime.golden import GoldenReport
+from jetspect.runtime.manifest import Precision
 
 
-class OnnxRuntimeCudaEngine:
+class OnnxRuntimeCudaEngine(OnDevice):
     """Runs a graph for one tile shape in the stream of a CUDA device. Not thread-safe, as its device.
 
     Parameters
@@ -50,11 +55,8 @@ class OnnxRuntimeCudaEngine:
         precision: str = "fp32",
         owns_cuda: bool = False,
     ) -> None:
-        self._cuda, self._owns_cuda, self._shape = cuda, owns_cuda, shape
-        self._buffers: list[Buffer] = []
-        self._closed = False
-        self._decisions: U8 | None = None
-        self._info = EngineInfo("onnxruntime-cuda", ort.__version__, str(cuda.info), precision)
+        info = EngineInfo("onnxruntime-cuda", ort.__version__, str(cuda.info), precision)
+        super().__init__(info, cuda, shape, owns_cuda=owns_cuda)
         try:
             self._session = self._open(model)
             self._bind()
@@ -62,52 +64,7 @@ class OnnxRuntimeCudaEngine:
             self.close()
             raise
 
-    @property
-    def info(self) -> EngineInfo:
-        return self._info
-
-    @property
-    def dynamic(self) -> bool:
-        return False
-
-    @property
-    def cuda(self) -> Cuda:
-        return self._cuda
-
-    @property
-    def tile_shape(self) -> tuple[int, int, int, int]:
-        return self._shape
-
-    @property
-    def tiles(self) -> Buffer:
-        return self._tiles
-
-    @property
-    def scores(self) -> Buffer:
-        return self._scores
-
-    @property
-    def decisions(self) -> U8 | None:
-        return self._decisions
-
-    def run(self, tiles: U8) -> U8:
-        if tiles.dtype != np.uint8 or tiles.shape != self._shape or not tiles.flags.c_contiguous:
-            raise EngineError(
-                f"the engine was opened for contiguous uint8 tiles {self._shape}, got {tiles.dtype} {tiles.shape}; "
-                "give it full batches, or open it for that shape"
-            )
-        self._cuda.upload(self._tiles, tiles)
-        self.enqueue()
-        self._cuda.download(self._host, self._scores)
-        if self._decided is not None and self._host_decided is not None:
-            self._cuda.download(self._host_decided, self._decided)
-            self._decisions = self._host_decided
-        self._cuda.synchronise()
-        return self._host
-
-    def enqueue(self) -> None:
-        if self._closed:
-            raise EngineError("the ONNX Runtime engine is closed; open it again")
+    def _launch(self) -> None:
         try:
             self._session.run_with_iobinding(self._binding, self._options)
         except Exception as error:  # onnxruntime raises many unrelated types
@@ -116,35 +73,12 @@ class OnnxRuntimeCudaEngine:
                 "device has too little memory"
             ) from error
 
-    def close(self) -> None:
-        """Give memory back, and the device if it is ours; may be called again."""
-        if self._closed:
-            return
-        self._closed = True
-        for part in ("_binding", "_session", "_decisions"):
+    def _release(self) -> None:
+        for part in ("_binding", "_session"):
             self.__dict__.pop(part, None)
-        try:
-            while self._buffers:
-                self._cuda.free(self._buffers.pop())
-        finally:
-            if self._owns_cuda:
-                self._cuda.close()
-
-    def __enter__(self) -> OnnxRuntimeCudaEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self, model: bytes) -> Any:
-        if self.PROVIDER not in ort.get_available_providers():
-            raise MissingDependencyError(
-                f"ONNX Runtime with CUDA ({ort.__version__} has {', '.join(ort.get_available_providers())})",
-                "the engine onnxruntime-cuda",
-                "pip uninstall onnxruntime && pip install onnxruntime-gpu",
-            )
+        _require_provider(self.PROVIDER)
         options = session_options(self._info.precision)
         # With every size known nothing is left to compute about shapes, which ONNX Runtime would do on the processor.
         for name, size in zip("NHW", self._shape, strict=False):
@@ -173,10 +107,7 @@ class OnnxRuntimeCudaEngine:
         taken, given, decision = signature(self._session, "the graph")
         n, h, w, _ = self._shape
         scores = n, int(given.shape[1]), h, w
-        self._tiles, self._scores = self._alloc(self._shape), self._alloc(scores)
-        self._host = self._cuda.host(scores, np.uint8)[0]
-        self._decided = None if decision is None else self._alloc((n, 1))
-        self._host_decided = None if decision is None else self._cuda.host((n, 1), np.uint8)[0]
+        self._make_buffers(scores, decides=decision is not None)
         self._binding = self._session.io_binding()
         self._binding.bind_input(taken.name, self.DEVICE, 0, np.uint8, self._shape, self._tiles.address)
         self._binding.bind_output(given.name, self.DEVICE, 0, np.uint8, scores, self._scores.address)
@@ -186,6 +117,38 @@ class OnnxRuntimeCudaEngine:
         # The stream is ours: what follows waits for the run by itself, the processor need not.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
-    def _alloc(self, shape: tuple[int, ...]) -> Buffer:
-        self._buffers.append(self._cuda.alloc(int(np.prod(shape))))
-        return self._buffers[-1]
+
+def open_cuda_engine(
+    bundle: Bundle, precision: Precision, options: DeviceOptions
+) -> tuple[OnnxRuntimeCudaEngine, GoldenReport]:
+    """Load a graph on the device and prove it. Closing the engine closes the device.
+
+    Raises
+    ------
+    MissingDependencyError, EngineError
+        As :class:`OnnxRuntimeCudaEngine`; and MissingDependencyError where PyCUDA is not installed.
+    GoldenMismatchError
+        It does not reproduce the golden tiles.
+    """
+    shape = tile_shape(bundle.manifest, options)
+    _require_provider(OnnxRuntimeCudaEngine.PROVIDER)
+    with ExitStack() as opened:
+        cuda = opened.enter_context(open_cuda())
+        engine = OnnxRuntimeCudaEngine(
+            bundle.graph(precision), cuda=cuda, shape=shape, precision=precision, owns_cuda=True
+        )
+        opened.pop_all()  # from here on the engine closes the device
+        opened.push(engine)
+        report = prove(engine, bundle, precision)
+        opened.pop_all()
+        return engine, report
+
+
+def _require_provider(provider: str) -> None:
+    have = ort.get_available_providers()
+    if provider not in have:
+        raise MissingDependencyError(
+            f"ONNX Runtime with CUDA ({ort.__version__} has {', '.join(have)})",
+            "the engine onnxruntime-cuda",
+            "pip uninstall onnxruntime && pip install onnxruntime-gpu",
+        )

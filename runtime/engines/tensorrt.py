@@ -7,18 +7,14 @@ libraries, and run on a stand-in for them that computes with ONNX Runtime.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from jetspect.errors import EngineError
-from jetspect.runtime.cuda.base import Buffer, Cuda
-from jetspect.runtime.engines.base import U8, EngineInfo
+from jetspect.runtime.cuda.base import Cuda
+from jetspect.runtime.engines.base import EngineInfo
 from jetspect.runtime.engines.layers import LayerSummary, summarise
+from jetspect.runtime.engines.on_device import OnDevice
 from jetspect.runtime.engines.trt_binding import TrtLog, require_tensorrt
 from jetspect.runtime.engines.trt_tensors import REBUILD, check_tensors
 
@@ -36,7 +32,7 @@ class LayerTime:
     ms: float
 
 
-class TensorRtEngine:
+class TensorRtEngine(OnDevice):
     """Runs one serialized engine. Not thread-safe: one thread makes all calls, as with its device.
 
     Parameters
@@ -69,79 +65,19 @@ class TensorRtEngine:
         cuda_graph: bool = False,
     ) -> None:
         text, _ = require_tensorrt()
-        self._cuda, self._owns_cuda = cuda, owns_cuda
-        self._shape = shape
-        self._info = EngineInfo("tensorrt", text, str(cuda.info), precision)
+        super().__init__(EngineInfo("tensorrt", text, str(cuda.info), precision), cuda, shape, owns_cuda=owns_cuda)
         self._log = TrtLog()
-        self._buffers: list[Buffer] = []
-        self._decisions: U8 | None = None
         self._replay: Callable[[], None] | None = None
-        self._closed = False
         try:
             self._runtime, self._engine = self._load(plan)
             self._tensors = check_tensors(self._engine, shape)
-            scores, decided = self._tensors.scores_shape, (shape[0], 1)
-            self._tiles, self._scores = self._alloc(shape), self._alloc(scores)
-            self._decided = self._alloc(decided) if self._tensors.decision is not None else None
+            self._make_buffers(self._tensors.scores_shape, decides=self._tensors.decision is not None)
             self._context = self._open_context()
-            self._host = cuda.host(scores, np.uint8)[0]
-            self._host_decided = None if self._decided is None else cuda.host(decided, np.uint8)[0]
             if cuda_graph:
                 self._replay = self._record()
         except BaseException:
             self.close()
             raise
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._info
-
-    @property
-    def dynamic(self) -> bool:
-        return False
-
-    @property
-    def cuda(self) -> Cuda:
-        return self._cuda
-
-    @property
-    def tile_shape(self) -> tuple[int, int, int, int]:
-        return self._shape
-
-    @property
-    def tiles(self) -> Buffer:
-        return self._tiles
-
-    @property
-    def scores(self) -> Buffer:
-        return self._scores
-
-    @property
-    def decisions(self) -> U8 | None:
-        return self._decisions
-
-    def run(self, tiles: U8) -> U8:
-        if tiles.dtype != np.uint8 or tiles.shape != self._shape or not tiles.flags.c_contiguous:
-            raise EngineError(
-                f"the engine was built for contiguous uint8 tiles {self._shape}, got {tiles.dtype} {tiles.shape}; "
-                "give it full batches, or build one for that shape with jetspect build --tile --batch"
-            )
-        self._cuda.upload(self._tiles, tiles)
-        self.enqueue()
-        self._cuda.download(self._host, self._scores)
-        if self._decided is not None and self._host_decided is not None:
-            self._cuda.download(self._host_decided, self._decided)
-            self._decisions = self._host_decided
-        self._cuda.synchronise()
-        return self._host
-
-    def enqueue(self) -> None:
-        if self._closed:
-            raise EngineError("the TensorRT engine is closed; open it again")
-        if self._replay is not None:
-            self._replay()
-        else:
-            self._execute(self._context)
 
     def layer_times(self, runs: int = 10) -> list[LayerTime]:
         """Time every layer over what lies in the tiles now, as the mean of some runs. Timing slows a run down."""
@@ -181,28 +117,16 @@ class TensorRtEngine:
             log.info("the engine inspector's answer is not understood; precisions of layers are not known")
         return summary
 
-    def close(self) -> None:
-        """Give memory back, and the device if it is ours; may be called again."""
-        if self._closed:
-            return
-        self._closed = True
+    def _launch(self) -> None:
+        if self._replay is not None:
+            self._replay()
+        else:
+            self._execute(self._context)
+
+    def _release(self) -> None:
         # In this order: a context borrows from its engine, an engine from its runtime.
-        for part in ("_replay", "_context", "_engine", "_runtime", "_decisions"):
+        for part in ("_replay", "_context", "_engine", "_runtime"):
             self.__dict__.pop(part, None)
-        try:
-            while self._buffers:
-                self._cuda.free(self._buffers.pop())
-        finally:
-            if self._owns_cuda:
-                self._cuda.close()
-
-    def __enter__(self) -> TensorRtEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _load(self, plan: bytes) -> tuple[trt.Runtime, trt.ICudaEngine]:
         import tensorrt as trt
@@ -215,10 +139,6 @@ class TensorRtEngine:
         if engine is None:
             self._log.fail("TensorRT cannot load the engine", f"it was built by another version or device: {REBUILD}")
         return runtime, engine
-
-    def _alloc(self, shape: tuple[int, ...]) -> Buffer:
-        self._buffers.append(self._cuda.alloc(math.prod(shape)))
-        return self._buffers[-1]
 
     def _open_context(self) -> trt.IExecutionContext:
         """Make a context that reads the tiles and writes the scores; its addresses never change."""

@@ -48,7 +48,7 @@ def test_memory_is_given_back_and_the_device_closed(bundle: Bundle) -> None:
 
 
 def test_only_the_shape_it_was_opened_for(bundle: Bundle) -> None:
-    wrong = pytest.raises(EngineError, match=r"opened for contiguous uint8 tiles \(1, .*, got uint8 \(2, 8, 8, 3\)")
+    wrong = pytest.raises(EngineError, match=r"was made for contiguous uint8 tiles \(1, .*, got uint8 \(2, 8, 8, 3\)")
     with HostCuda() as cuda, engine_for(bundle, cuda) as engine, wrong:
         engine.run(np.zeros((2, 8, 8, 3), np.uint8))
 

@@ -28,7 +28,7 @@ def test_another_batch_or_tile_is_refused(machine: Machine, small: Bundle) -> No
             np.zeros(SHAPE, np.float32),
             np.zeros(SHAPE[::-1], np.uint8).T,
         ):
-            with pytest.raises(EngineError, match=r"built for contiguous uint8 tiles \(2, 384, 384, 3\), got"):
+            with pytest.raises(EngineError, match=r"made for contiguous uint8 tiles \(2, 384, 384, 3\), got"):
                 engine.run(wrong)
 
 
@@ -215,7 +215,9 @@ def test_a_tensorrt_without_its_libraries_is_told_apart(
 def test_a_graph_that_this_tensorrt_does_not_take_is_never_swapped(machine: Machine, small: Bundle) -> None:
     with pytest.raises(EngineError, match="has no int8 graph, it has fp32, fp16; choose one"):
         open_engine(small, kind="tensorrt", precision="int8")
-    with pytest.raises(EngineError, match="engine 'cuda' is not known; use onnxruntime or tensorrt"):
+    with pytest.raises(
+        EngineError, match="engine 'cuda' is not known; use one of onnxruntime, onnxruntime-cuda, tensorrt"
+    ):
         open_engine(small, kind="cuda")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jetspect.benchmarks.gpu_checks import facts, put_map
+from jetspect.benchmarks.shapes import SHAPES, checkerboard, comb, part
 from jetspect.errors import EngineError, InputError
-from jetspect.runtime.cuda.base import Buffer
 from jetspect.runtime.manifest import ClassSpec, OutputContract
-from jetspect.runtime.postprocess.cuda import ComponentFinder, pitch_of
+from jetspect.runtime.postprocess.cuda import ComponentFinder
 from jetspect.runtime.postprocess.reference import Component, find_components
 
 U8 = npt.NDArray[np.uint8]
@@ -29,26 +28,12 @@ def contract(open_px: int = 0, close_px: int = 0, connectivity: int = 8, **spec:
     )
 
 
-def on_device(cuda: HostCuda, scores: U8) -> Buffer:
-    height, width = scores.shape
-    padded = np.zeros((height, pitch_of(width)), np.uint8)
-    padded[:, :width] = scores
-    buffer = cuda.alloc(padded.nbytes)
-    cuda.upload(buffer, padded)
-    return buffer
-
-
 def find(scores: U8, output: OutputContract, *, seed: int = 0, workers: int = 1, **options: float) -> list[Component]:
     with HostCuda(seed=seed, workers=workers) as cuda:
         finder = ComponentFinder(cuda, (scores.shape[0], scores.shape[1]), places=int(options.pop("places", 1024)))
-        found, dropped = finder.find(on_device(cuda, scores), 0, output, **options)  # type: ignore[arg-type]
+        found, dropped = finder.find(put_map(cuda, scores), 0, output, **options)  # type: ignore[arg-type]
     assert dropped == 0
     return found
-
-
-def facts(component: Component) -> tuple[object, ...]:
-    c = component
-    return c.class_index, c.box_yxyx, c.area_px, c.sum_x, c.sum_y, c.sum_score, c.peak, c.bitmap.tobytes()
 
 
 def assert_same(scores: U8, output: OutputContract, **options: float) -> list[Component]:
@@ -90,67 +75,6 @@ def test_limits_are_the_references(
     assert_same(scores, output, pixel_area_mm2=0.03)
 
 
-def spiral(size: int) -> U8:
-    """One arm, one pixel wide, one pixel apart: its first and last pixels are far from each other."""
-    scores = np.zeros((size, size), np.uint8)
-    y = x = 0
-    dy, dx = 0, 1
-    scores[y, x] = 255
-    while True:
-        for _ in range(2):
-            ahead = y + 2 * dy, x + 2 * dx
-            inside = 0 <= y + dy < size and 0 <= x + dx < size
-            if (
-                inside
-                and not scores[y + dy, x + dx]
-                and not (0 <= ahead[0] < size and 0 <= ahead[1] < size and scores[ahead])
-            ):
-                break
-            dy, dx = dx, -dy
-        else:
-            return scores
-        y, x = y + dy, x + dx
-        scores[y, x] = 255
-
-
-def comb(height: int, width: int, *, joined: str) -> U8:
-    scores = np.zeros((height, width), np.uint8)
-    scores[:, ::2] = 255
-    scores[0 if joined == "above" else -1] = 255
-    return scores
-
-
-def checkerboard(height: int, width: int) -> U8:
-    return np.where(np.indices((height, width)).sum(axis=0) % 2, 0, 255).astype(np.uint8)
-
-
-def corner_touch() -> U8:
-    """Squares that touch at corners, across the edges of words of 32 px."""
-    scores = np.zeros((64, 128), np.uint8)
-    for i in range(4):
-        scores[i * 16 : (i + 1) * 16, i * 32 : (i + 1) * 32] = 230
-    return scores
-
-
-SHAPES: dict[str, Callable[[], U8]] = {
-    "empty": lambda: np.zeros((65, 97), np.uint8),
-    "full": lambda: np.full((130, 515), 255, np.uint8),
-    "one row": lambda: np.tile(np.array([255, 0, 255, 255, 0], np.uint8), 60)[None],
-    "one column": lambda: np.tile(np.array([255, 0, 255, 255, 0], np.uint8), 60)[:, None],
-    "one pixel": lambda: np.full((1, 1), 255, np.uint8),
-    "spiral": lambda: spiral(99),
-    "comb joined above": lambda: comb(60, 101, joined="above"),
-    "comb joined below": lambda: comb(60, 101, joined="below"),
-    "lying comb": lambda: np.ascontiguousarray(comb(60, 101, joined="below").T),
-    "checkerboard": lambda: checkerboard(50, 131),
-    "corners": corner_touch,
-    "last pixel": lambda: np.pad(np.full((1, 1), 255, np.uint8), ((64, 0), (95, 0))),
-    "noise at the limit of percolation": lambda: (
-        np.random.default_rng(7).choice(np.array([0, 255], np.uint8), (120, 170), p=[0.45, 0.55]).astype(np.uint8)
-    ),
-}
-
-
 @pytest.mark.parametrize("connectivity", [4, 8])
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes_that_break_labellers(name: str, connectivity: int) -> None:
@@ -166,13 +90,7 @@ def test_many_blocks_join_one_component_at_once(seed: int) -> None:
 
 def test_a_frame_of_20_megapixels() -> None:
     """5472 x 3648 px with scratches over many words, blobs and single pixels."""
-    rng = np.random.default_rng(0)
-    scores = np.zeros((3648, 5472), np.uint8)
-    scores[rng.integers(0, 3648, 300), rng.integers(0, 5472, 300)] = 255
-    for y, x in zip(rng.integers(0, 3600, 40), rng.integers(0, 5400, 40), strict=True):
-        scores[y : y + 37, x : x + 41] = rng.integers(0, 256, (37, 41))
-    scores[1000, 100:5400] = 220
-    scores[200:3400, 77] = 220
+    scores = part(3648, 5472)
     assert len(assert_same(scores, contract(close_px=2, min_area_px=2))) > 40
 
 
@@ -202,7 +120,7 @@ def test_the_largest_are_kept_when_too_many() -> None:
         scores[2:3, 10 * i : 10 * i + size] = 255
     with HostCuda() as cuda:
         finder = ComponentFinder(cuda, (20, 64))
-        found, dropped = finder.find(on_device(cuda, scores), 0, contract(), limit=3)
+        found, dropped = finder.find(put_map(cuda, scores), 0, contract(), limit=3)
     assert ([c.area_px for c in found], dropped) == ([4, 3, 4], 2)
 
 
@@ -211,7 +129,7 @@ def test_a_finder_forgets_the_frame_before() -> None:
         finder = ComponentFinder(cuda, (70, 70))
         for seed in range(3):
             scores = np.random.default_rng(seed).choice(np.array(LEVELS, np.uint8), (70, 70))
-            found, _ = finder.find(on_device(cuda, scores), 0, contract(1, 1))
+            found, _ = finder.find(put_map(cuda, scores), 0, contract(1, 1))
             assert [facts(c) for c in found] == [facts(c) for c in find_components(scores[None], contract(1, 1))]
 
 
@@ -219,7 +137,7 @@ def test_memory_is_given_back() -> None:
     with HostCuda() as cuda:
         before = cuda.free_bytes()
         finder = ComponentFinder(cuda, (100, 100), places=4)
-        finder.find(on_device(cuda, checkerboard(100, 100)), 0, contract(connectivity=4))
+        finder.find(put_map(cuda, checkerboard(100, 100)), 0, contract(connectivity=4))
         finder.close()
         assert before - cuda.free_bytes() < 100 * 128 + 2 * 256 * 64  # the map of this test and the pinned page
 
