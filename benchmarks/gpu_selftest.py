@@ -99,14 +99,22 @@ def show(result: SelfTest, console: Console) -> None:
     console.print(
         f"{timing.tiles} tiles of {timing.tile_px} px; {way}; memory at {timing.device_gb_s:.0f} GB/s, {timing.runs} runs"
     )
-    for engine in result.engines:
-        style = "bold red" if engine.wrong else None
-        console.print(f"{engine.kind} {engine.precision}: {engine.told}", style=style, markup=False)
+    for (kind, told), alike in _alike(result.engines).items():
+        style = "bold red" if alike[0].wrong else None
+        console.print(f"{kind} {', '.join(e.precision for e in alike)}: {told}", style=style, markup=False)
     if result.peer is not None:
         peer = result.peer
         console.print(
             f"labelling: {peer.ours_ms:.3f} ms here, {peer.theirs_ms:.3f} ms with {peer.name}: {peer.ratio:.1f} x"
         )
+
+
+def _alike(engines: tuple[EngineTrial, ...]) -> dict[tuple[str, str], list[EngineTrial]]:
+    """Bring together the graphs of which an engine says the same: that it is not installed."""
+    alike: dict[tuple[str, str], list[EngineTrial]] = {}
+    for engine in engines:
+        alike.setdefault((engine.kind, engine.told), []).append(engine)
+    return alike
 
 
 def main() -> int:

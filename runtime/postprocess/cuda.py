@@ -185,11 +185,11 @@ class ComponentFinder:
         drawings["place"] = ends - sizes
         bitmaps = np.empty(int(ends[-1]), np.uint8)
         self._cuda.upload(self._drawings, drawings)
-        for first in range(0, len(rows), 65535):
-            n = min(65535, len(rows) - first)
-            threads = min(int(sizes[first : first + n].max()), 1 << 16), n, 1
-            target = self._drawings.at(first * DRAWING.itemsize)
-            self._cuda.launch("draw", threads, mask, self._labels, self._words, target, self._bitmaps)
+        count, pixels = np.uint32(len(rows)), np.uint32(ends[-1])
+        threads = int(ends[-1]), 1, 1
+        self._cuda.launch(
+            "draw", threads, mask, self._labels, self._words, self._drawings, count, self._bitmaps, pixels
+        )
         self._cuda.download(bitmaps, self._bitmaps)
         self._cuda.synchronise()
         for row, start in zip(rows, (ends - sizes).tolist(), strict=True):

@@ -401,17 +401,24 @@ extern "C" __global__ void keep_components(const Stats* stats, u32 places, Stats
     kept[atomicAdd(&counts[1], 1u)] = one;
 }
 
-// Draw components, one byte a pixel. x: pixels of a box, each thread every so many; y: which.
-extern "C" __global__ void draw(const u32* mask, const u32* labels, int words, const Drawing* drawings, u8* bitmaps) {
-    Drawing one = drawings[blockIdx.y];
-    u32 w = one.x1 - one.x0, size = w * (one.y1 - one.y0);
-    for (u32 i = (u32)thread_x(); i < size; i += gridDim.x * blockDim.x) {
-        u32 x = one.x0 + i % w, at = (one.y0 + i / w) * words + x / 32, word = mask[at];
-        u8 inside = 0;
-        if (word >> (x % 32) & 1u) {
-            u32 start = at * 32u + run_start(word, x % 32), label = labels[start];
-            inside = (label & NUMBERED ? start : label) == one.root;
-        }
-        bitmaps[one.place + i] = inside;
+// Draw components one behind the other, one byte a pixel; drawings lie in the order of their places. x: pixel of all boxes.
+extern "C" __global__ void draw(const u32* mask, const u32* labels, int words, const Drawing* drawings, u32 count, u8* bitmaps,
+                                u32 pixels) {
+    u32 index = (u32)thread_x();
+    if (index >= pixels) return;
+    u32 first = 0, last = count;  // the drawing that this pixel belongs to is in [first, last)
+    while (last - first > 1) {
+        u32 middle = (first + last) / 2;
+        if (drawings[middle].place <= index) first = middle;
+        else last = middle;
     }
+    Drawing one = drawings[first];
+    u32 w = one.x1 - one.x0, i = index - one.place, x = one.x0 + i % w;
+    u32 at = (one.y0 + i / w) * words + x / 32, word = mask[at];
+    u8 inside = 0;
+    if (word >> (x % 32) & 1u) {
+        u32 start = at * 32u + run_start(word, x % 32), label = labels[start];
+        inside = (label & NUMBERED ? start : label) == one.root;
+    }
+    bitmaps[index] = inside;
 }

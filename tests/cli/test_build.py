@@ -10,8 +10,9 @@ import pytest
 
 from jetspect.cli import main
 from jetspect.runtime.engines import device
-from jetspect.runtime.engines.device import BuildReport, DeviceOptions
+from jetspect.runtime.engines.device import BuildReport
 from jetspect.runtime.engines.layers import LayerSummary
+from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.engines.sidecar import EngineKey, Sidecar, Step
 from jetspect.runtime.golden import GoldenReport
 

@@ -32,7 +32,8 @@ from jetspect.runtime.assembly import build_station
 from jetspect.runtime.bundle import MANIFEST, SUMS, Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
-from jetspect.runtime.engines.device import DeviceOptions, build_engine
+from jetspect.runtime.engines.device import build_engine
+from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.engines.staged import StagedEngine
 from jetspect.runtime.foreground import ForegroundSettings
 from jetspect.runtime.frames import Frame

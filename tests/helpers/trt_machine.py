@@ -14,7 +14,8 @@ from host_cuda import HostCuda
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.cuda.base import Buffer, CudaInfo
 from jetspect.runtime.engines import open_engine
-from jetspect.runtime.engines.device import BuildReport, DeviceOptions, build_engine
+from jetspect.runtime.engines.device import BuildReport, build_engine
+from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.engines.tensorrt import TensorRtEngine
 
 ORIN = CudaInfo("Orin", (8, 7), True, (12, 6), 8 * 1024**3)

@@ -18,7 +18,8 @@ from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import EngineSettings, StationConfig
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.cache import EngineStore, default_folder
-from jetspect.runtime.engines.device import DeviceOptions, build_engine
+from jetspect.runtime.engines.device import build_engine
+from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.inspector import Inspector, InspectorSettings
 from jetspect.runtime.publishing.outbox import Outbox
