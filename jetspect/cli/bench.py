@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jetspect.benchmarks.precision import compare_precisions
-from jetspect.cli.inspect import as_precision
+from jetspect.cli.engine import as_precision
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.device.probe import probe
 from jetspect.runtime.bundle import Bundle

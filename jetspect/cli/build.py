@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from jetspect.cli.inspect import as_precision
+from jetspect.cli.engine import as_precision
 from jetspect.cli.output import JsonOption, console, print_json, progress
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import require_graph

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from jetspect.cli.inspect import as_precision
+from jetspect.cli.engine import as_precision
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import BundleError, InputError, MissingDependencyError
 from jetspect.runtime.bundle import Bundle

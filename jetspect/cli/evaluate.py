@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from jetspect.cli.inspect import as_precision
+from jetspect.cli.engine import BatchOption, EngineOption, PrecisionOption, TileOption, open_for
 from jetspect.cli.output import JsonOption, console, print_json, progress
 from jetspect.device.probe import probe
 from jetspect.evaluation.datasets import open_dataset
@@ -25,7 +25,6 @@ from jetspect.evaluation.report import (
 )
 from jetspect.evaluation.worst import draw_worst
 from jetspect.runtime.bundle import Bundle
-from jetspect.runtime.engines import open_engine
 from jetspect.runtime.inspector import Inspector, InspectorSettings
 from jetspect.runtime.settings import parse_settings
 
@@ -35,8 +34,10 @@ def evaluate(
     path: Annotated[Path | None, typer.Argument(help="Folder of the data set.", show_default=False)] = None,
     dataset: Annotated[str, typer.Option(help="Kind of data set; jetspect data kinds lists them.")] = "folder",
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
-    precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16, int8, int8-trt8 or int8-cpu.")] = "fp32",
-    tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
+    engine: EngineOption = "onnxruntime",
+    precision: PrecisionOption = "fp32",
+    tile: TileOption = None,
+    batch: BatchOption = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and evaluation.json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a report that is there.")] = False,
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of the 95 % intervals.")] = 1000,
@@ -57,11 +58,11 @@ def evaluate(
         require_packages()
     opened = Bundle.open(bundle)
     data = open_dataset(dataset, path, split, protocol="evaluate")
-    engine, _ = open_engine(opened, precision=as_precision(precision))
+    running, _ = open_for(opened, engine, precision, tile=tile, batch=batch)
     output = opened.manifest.output
-    settings = parse_settings({"tiling": {"tile_px": tile}}, InspectorSettings, where="evaluate")
-    subject = Subject(f"{opened.manifest.name} {opened.manifest.version}", str(engine.info), dataset, split)
-    with Inspector(opened, engine, settings) as inspector, progress() as bar:
+    settings = parse_settings({"tiling": {"tile_px": tile, "batch": batch}}, InspectorSettings, where="evaluate")
+    subject = Subject(f"{opened.manifest.name} {opened.manifest.version}", str(running.info), dataset, split)
+    with running, Inspector(opened, running, settings) as inspector, progress() as bar:
         task = bar.add_task("evaluating", total=len(data))
         result = judge(
             data,

@@ -5,20 +5,19 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import cv2
 import typer
 from rich.markup import escape
 
+from jetspect.cli.engine import BatchOption, EngineOption, PrecisionOption, TileOption, open_for
 from jetspect.cli.output import VERDICT_STYLE, JsonOption, console, print_json, progress
 from jetspect.errors import ImageError, InputError
 from jetspect.runtime.bundle import Bundle
-from jetspect.runtime.engines import open_engine
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.images import SUFFIXES, read_image
 from jetspect.runtime.inspector import Inspector, InspectorSettings
-from jetspect.runtime.manifest import Precision
 from jetspect.runtime.publishing.evidence import plain_name
 from jetspect.runtime.publishing.messages import describe_defects, timings_ms
 from jetspect.runtime.publishing.overlay import draw_overlay
@@ -29,8 +28,10 @@ from jetspect.runtime.settings import parse_settings
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)],
-    precision: Annotated[str, typer.Option(help="Graph to run: fp32, fp16, int8, int8-trt8 or int8-cpu.")] = "fp32",
-    tile: Annotated[int | None, typer.Option(help="Tile edge in px; the bundle's own by default.")] = None,
+    engine: EngineOption = "onnxruntime",
+    precision: PrecisionOption = "fp32",
+    tile: TileOption = None,
+    batch: BatchOption = 1,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
     pixel_pitch_mm: Annotated[
         float | None, typer.Option(help="Edge of one pixel on the part, for areas in mm2.")
@@ -46,16 +47,18 @@ def inspect(
     paths = _files(images)
     names = Counter(path.name for path in paths)
     settings = parse_settings(
-        {"tiling": {"tile_px": tile}, "pixel_pitch_mm": pixel_pitch_mm}, InspectorSettings, where="inspect"
+        {"tiling": {"tile_px": tile, "batch": batch}, "pixel_pitch_mm": pixel_pitch_mm},
+        InspectorSettings,
+        where="inspect",
     )
-    engine, golden = open_engine(opened, precision=as_precision(precision), threads=threads)
+    running, golden = open_for(opened, engine, precision, tile=tile, batch=batch, threads=threads)
     answers: list[dict[str, Any]] = []
     unreadable: list[ImageError] = []
     verdicts: list[Verdict] = []
-    with Inspector(opened, engine, settings) as inspector, progress() as bar:
+    with running, Inspector(opened, running, settings) as inspector, progress() as bar:
         task = bar.add_task("inspecting", total=len(paths))
         if not as_json:
-            console.print(f"{opened.manifest.name} {opened.manifest.version} on {engine.info}; {golden}")
+            console.print(f"{opened.manifest.name} {opened.manifest.version} on {running.info}; {golden}")
         for path in paths:
             try:
                 frame = Frame(read_image(path), frame_id=str(path), origin=str(path))
@@ -74,19 +77,10 @@ def inspect(
                     _tell(path, inspection)
             bar.advance(task)
     if as_json:
-        print_json({"bundle": opened.manifest.name, "engine": str(engine.info), "inspections": answers})
+        print_json({"bundle": opened.manifest.name, "engine": str(running.info), "inspections": answers})
     if unreadable:
         sys.exit(2)
     sys.exit(0 if all(v is Verdict.OK for v in verdicts) else 1)
-
-
-def as_precision(value: str) -> Precision:
-    """Return the precision, or raise InputError."""
-    for known in get_args(Precision):
-        if value == known:
-            return cast(Precision, known)
-    known_ones = ", ".join(get_args(Precision))
-    raise InputError(f"precision {value!r} is not known; use one of {known_ones}")
 
 
 def _files(images: list[Path]) -> list[Path]:
