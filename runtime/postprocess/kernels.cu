@@ -288,14 +288,16 @@ extern "C" __global__ void start_labels(const u32* mask, u32* labels, int words_
 }
 
 // Join each run with those of the row above that it touches, with corners for eight neighbours. x: word.
+// Where both go on into the neighbouring word it is left to one of the two: inside large components nearly nothing is to do.
 extern "C" __global__ void join_rows(const u32* mask, u32* labels, int words_all, int words, int eight) {
     int index = thread_x();
     if (index >= words_all || index < words) return;
     u32 word = mask[index];
     if (!word) return;
     int above = index - words, column = index % words;
-    u32 over = mask[above];
-    u32 over_before = eight && column ? mask[above - 1] : 0u, over_after = eight && column + 1 < words ? mask[above + 1] : 0u;
+    bool has_left = column > 0, has_right = column + 1 < words;
+    u32 over = mask[above], over_left = has_left ? mask[above - 1] : 0u, over_right = has_right ? mask[above + 1] : 0u;
+    bool from_left = has_left && mask[index - 1] >> 31, to_right = has_right && mask[index + 1] & 1u;
     u32 base = (u32)index * 32u, base_over = (u32)above * 32u;
     while (word) {
         int2 run = next_run(&word);
@@ -303,12 +305,14 @@ extern "C" __global__ void join_rows(const u32* mask, u32* labels, int words_all
         int from = eight ? max(run.x - 1, 0) : run.x, to = eight ? min(run.y + 1, 32) : run.y;
         u32 window = (to == 32 ? ~0u : (1u << to) - 1u) & ~((1u << from) - 1u);
         u32 touched = over & window;
+        bool joined = run.x == 0 && from_left && over_left >> 31;
         while (touched) {
             int2 part = next_run(&touched);
-            unite(labels, label, base_over + run_start(over, part.x));
+            if (!(joined && part.x == 0)) unite(labels, label, base_over + run_start(over, part.x));
         }
-        if (run.x == 0 && over_before >> 31) unite(labels, label, base_over - 32u + run_start(over_before, 31));
-        if (run.y == 32 && (over_after & 1u)) unite(labels, label, base_over + 32u);
+        if (!eight) continue;
+        if (run.x == 0 && !from_left && over_left >> 31) unite(labels, label, base_over - 32u + run_start(over_left, 31));
+        if (run.y == 32 && !to_right && over_right & 1u) unite(labels, label, base_over + 32u);
     }
 }
 
