@@ -61,9 +61,9 @@ class PassThrough:
         self.close()
 
 
-def contract(connectivity: int, open_px: int = 0, close_px: int = 0) -> OutputContract:
-    """Return rules for one class, low and high threshold apart."""
-    spec = ClassSpec(name="defect", threshold=0.8, threshold_low=0.4, min_area_px=1)
+def contract(connectivity: int, open_px: int = 0, close_px: int = 0, threshold: float = 0.8) -> OutputContract:
+    """Return rules for one class: it grows to 0.4 around pixels of at least ``threshold``."""
+    spec = ClassSpec(name="defect", threshold=threshold, threshold_low=0.4, min_area_px=1)
     return OutputContract.model_validate(
         {"classes": [spec], "connectivity": connectivity, "open_px": open_px, "close_px": close_px}
     )
@@ -112,7 +112,7 @@ def check_stitching(cuda: Cuda, frame_hw: tuple[int, int], tile_px: int, batch: 
     """Cut a random frame and put it together again; return what was compared."""
     frame = np.random.default_rng(0).integers(0, 256, frame_hw, dtype=np.uint8)
     with PassThrough(cuda, batch, tile_px) as engine:
-        mapper = CudaMapper(tiling(tile_px, 32), 1, 1, engine, TilingSettings(batch=batch))
+        mapper = CudaMapper(tiling(tile_px, 16), 1, 1, engine, TilingSettings(batch=batch))
         grid, _ = mapper.score(frame)
         wrong = int((mapper.download()[0] != frame).sum())
         mapper.close()
@@ -121,44 +121,30 @@ def check_stitching(cuda: Cuda, frame_hw: tuple[int, int], tile_px: int, batch: 
     return f"{len(grid.tiles)} tiles, every pixel came back"
 
 
-def run_checks(cuda: Cuda, frame_hw: tuple[int, int], tile_px: int, batch: int) -> list[Check]:
-    """Run all checks; one that fails does not stop the others."""
+def checks_of(cuda: Cuda, frame_hw: tuple[int, int], tile_px: int, batch: int) -> dict[str, Callable[[], str]]:
+    """Return the checks of kernels by name; each returns what was compared, or raises what is wrong."""
     height, width = frame_hw
-    todo: list[tuple[str, Callable[[], str]]] = []
+    todo: dict[str, Callable[[], str]] = {}
+
+    def components(name: str, make: Callable[[], U8], rules: OutputContract) -> None:
+        todo[f"components of {name}"] = lambda: check_components(cuda, make(), rules)
+
     for neighbours in (4, 8):
-        todo += [
-            (f"components of {name}, {neighbours} neighbours", _components(cuda, make, contract(neighbours)))
-            for name, make in SHAPES.items()
-        ]
-        todo.append(
-            (
-                f"components of a comb as wide as the frame, {neighbours} neighbours",
-                _components(cuda, lambda: comb(9, width, joined="below"), contract(neighbours)),
-            )
-        )
+        rules = contract(neighbours)
+        for name, make in SHAPES.items():
+            components(f"{name}, {neighbours} neighbours", make, rules)
+        wide = f"a comb of {width} px, {neighbours} neighbours"
+        components(wide, lambda: comb(9, width, joined="below"), rules)
     for reach in (1, 15):
-        rules = contract(8, reach, reach)
-        todo.append((f"opening and closing by {reach} px", _components(cuda, lambda: part(700, 900), rules)))
-    todo.append(
-        (
-            f"components of a part of {width} x {height} px",
-            _components(cuda, lambda: part(*frame_hw), contract(8, 0, 2)),
-        )
-    )
-    todo.append(
-        (
-            f"tiles of {tile_px} px of a frame of {width} x {height} px",
-            lambda: check_stitching(cuda, frame_hw, tile_px, batch),
-        )
-    )
-    return [_run(name, work) for name, work in todo]
+        components(f"a part opened and closed by {reach} px", lambda: part(700, 900), contract(8, reach, reach))
+    components(f"a part of {width} x {height} px", lambda: part(*frame_hw), contract(8, 0, 2))
+    components(f"{width} x {height} px all alike", lambda: np.full(frame_hw, 255, np.uint8), contract(8))
+    todo[f"tiles of {tile_px} px of {width} x {height} px"] = lambda: check_stitching(cuda, frame_hw, tile_px, batch)
+    return todo
 
 
-def _components(cuda: Cuda, make: Callable[[], U8], output: OutputContract) -> Callable[[], str]:
-    return lambda: check_components(cuda, make(), output)
-
-
-def _run(name: str, work: Callable[[], str]) -> Check:
+def run_check(name: str, work: Callable[[], str]) -> Check:
+    """Run one check; one that fails does not stop the others."""
     try:
         return Check(name, True, work())
     except JetspectError as error:

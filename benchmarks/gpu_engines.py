@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
-from jetspect.errors import GoldenMismatchError, JetspectError
+from jetspect.errors import EngineMissingError, GoldenMismatchError, JetspectError, MissingDependencyError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.options import DeviceOptions
@@ -15,6 +16,7 @@ from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.sources.synthetic import render_part
 
 KINDS = ("onnxruntime-cuda", "tensorrt")
+State = Literal["proven", "wrong", "failed", "missing"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class EngineTrial:
 
     Attributes
     ----------
-    wrong
-        It runs and its answers are not the golden ones.
+    state
+        Proven by the golden tiles, wrong against them, failed with an error, or missing: not installed or not built.
     told
         The golden report and times, or why there is no answer.
     outside
@@ -33,7 +35,7 @@ class EngineTrial:
 
     kind: str
     precision: str
-    wrong: bool
+    state: State
     told: str
     engine_ms: float | None = None
     outside_ms: float | None = None
@@ -58,10 +60,12 @@ def _try(
             frame = Frame(render_part(1, (frame_hw[1], frame_hw[0])).image, "self-test")
             spent = [inspector.inspect(frame).timings for _ in range(runs + 1)][1:]
     except GoldenMismatchError as error:
-        return EngineTrial(kind, precision, True, str(error))
+        return EngineTrial(kind, precision, "wrong", str(error))
+    except (MissingDependencyError, EngineMissingError) as error:
+        return EngineTrial(kind, precision, "missing", str(error))
     except JetspectError as error:
-        return EngineTrial(kind, precision, False, str(error))
+        return EngineTrial(kind, precision, "failed", str(error))
     inside = median(t.engine_ms for t in spent)
     around = median(t.gather_ms + t.scatter_ms + t.postprocess_ms for t in spent)
     told = f"{golden}; engine {inside:.2f} ms, around it {around:.2f} ms ({100 * around / inside:.1f} %)"
-    return EngineTrial(kind, precision, False, told, inside, around, around / inside)
+    return EngineTrial(kind, precision, "proven", told, inside, around, around / inside)

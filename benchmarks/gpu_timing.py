@@ -58,9 +58,7 @@ class Timing:
         return asdict(self) | {"stages": rows}
 
 
-def time_stages(
-    cuda: Cuda, frame_hw: tuple[int, int], tile_px: int, batch: int, runs: int, halo_px: int = 96
-) -> Timing:
+def time_stages(cuda: Cuda, frame_hw: tuple[int, int], tile_px: int, batch: int, runs: int) -> Timing:
     """Time upload, gathering, scattering and the search for components of a grey frame, uint8 H x W.
 
     The engine between them passes its tiles through and takes no time. The frame lies in the memory that the mapper gives for
@@ -68,7 +66,7 @@ def time_stages(
     """
     height, width = frame_hw
     with PassThrough(cuda, batch, tile_px) as engine:
-        mapper = CudaMapper(tiling(tile_px, halo_px), 1, 1, engine, TilingSettings(batch=batch))
+        mapper = CudaMapper(tiling(tile_px, min(96, tile_px // 64 * 16)), 1, 1, engine, TilingSettings(batch=batch))
         frame = mapper.host_frame(frame_hw)
         frame[:] = np.random.default_rng(0).integers(0, 256, frame_hw, dtype=np.uint8)
         upload_s, device_s = _rates(cuda, frame.nbytes, runs)
@@ -100,6 +98,7 @@ def _rates(cuda: Cuda, nbytes: int, runs: int) -> tuple[float, float]:
     inside = _median_ms(cuda, runs, lambda: cuda.copy(other, one))
     cuda.free(one)
     cuda.free(other)
+    cuda.free_host(host)
     return 1e3 * nbytes / upload, 2e3 * nbytes / inside
 
 

@@ -10,7 +10,9 @@ JetspectError
 │   ├── BundleVersionError     written by a newer jetspect
 │   └── SignatureError         signature missing, malformed or wrong
 ├── EngineError           an engine cannot run a graph
-│   └── GoldenMismatchError    it runs, but does not reproduce the golden tiles
+│   ├── GoldenMismatchError    it runs, but does not reproduce the golden tiles
+│   ├── EngineMissingError     the engine was not built on this device, or not for these settings
+│   └── DeviceLostError        the GPU runs nothing any more until the process starts again
 ├── ExportError           a model cannot become a bundle
 ├── CalibrationError      a bundle cannot be quantised
 ├── TrainingError         a training run cannot start or go on
@@ -92,6 +94,14 @@ class EngineError(JetspectError):
 
 class GoldenMismatchError(EngineError):
     """An engine runs a graph but does not reproduce its golden tiles."""
+
+
+class EngineMissingError(EngineError):
+    """No engine was built on this device for what is asked."""
+
+
+class DeviceLostError(EngineError):
+    """The GPU runs nothing any more until the process starts again."""
 
 
 class ExportError(JetspectError):

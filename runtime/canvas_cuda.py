@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from jetspect.errors import InputError
 from jetspect.runtime.cuda.base import Argument, Buffer, Cuda
+from jetspect.runtime.cuda.memory import Memory
 from jetspect.runtime.engines.base import DeviceEngine
 from jetspect.runtime.foreground import ForegroundGate, ForegroundMask
 from jetspect.runtime.postprocess.cuda import pitch_of
@@ -32,23 +32,19 @@ class Canvas:
         height, width = grid.frame_hw
         self._pitch = pitch_of(width)
         self.plane_bytes = height * self._pitch
-        self._owned: list[Buffer] = []
-        self.map = self._own(classes * self.plane_bytes)
-        cuda.fill(self.map, 0)
-        self.origins = self._own(max(1, len(grid.tiles)) * 8)
-        self._cuts = self._own(max(1, len(grid.tiles)) * 24)
         self._region_host = region
-        self._region = None if region is None else self._own(height * width)
-        if self._region is not None and region is not None:
-            cuda.upload(self._region, region)
-        self._host: U8 = np.empty(0, np.uint8)
-        self._frame: Buffer | None = None
-        self._mapped = False
         self._blocks: Buffer | None = None
         self._where: tuple[Argument, ...] = ()
         self._gate: ForegroundGate | None = None
         self._tiles: tuple[Tile, ...] = ()
-        self._place(grid.tiles)
+        # The frame's own memory apart: it changes where grey frames follow colour ones.
+        self._memory, self._of_frame = Memory(cuda), Memory(cuda)
+        self._frame: tuple[U8, Buffer, bool] | None = None
+        try:
+            self._make()
+        except BaseException:
+            self.close()
+            raise
 
     def gate(self, scale: int) -> ForegroundGate:
         """Return what chooses tiles by a foreground mask; worked out once."""
@@ -57,25 +53,16 @@ class Canvas:
         return self._gate
 
     def host_frame(self, shape: tuple[int, ...]) -> U8:
-        if self._host.shape != shape:
-            if self._frame is not None and not self._mapped:
-                self._owned.remove(self._frame)
-                self._cuda.free(self._frame)
-            self._host, mapped = self._cuda.host(shape, np.uint8)
-            self._mapped = mapped is not None
-            self._frame = mapped if mapped is not None else self._own(self._host.nbytes)
-        return self._host
+        return self._frame_for(shape)[0]
 
     def load(self, image: U8) -> Buffer:
         """Bring a frame to the device; one that already lies in :meth:`host_frame` is not copied first."""
-        host = self.host_frame(image.shape)
-        if image.ctypes.data != host.ctypes.data:
+        host, frame, mapped = self._frame_for(image.shape)
+        if (image.ctypes.data, image.strides) != (host.ctypes.data, host.strides):
             np.copyto(host, image)
-        if self._frame is None:
-            raise InputError("the frame has no place on the device")
-        if not self._mapped:
-            self._cuda.upload(self._frame, host)
-        return self._frame
+        if not mapped:
+            self._cuda.upload(frame, host)
+        return frame
 
     def start(self, mask: ForegroundMask | None) -> TileGrid:
         """Choose the tiles of the next frame and clear what they do not overwrite."""
@@ -85,7 +72,7 @@ class Canvas:
         if mask is not None:
             grown = np.ascontiguousarray(mask.grown)
             if self._blocks is None:
-                self._blocks = self._own(grown.nbytes)
+                self._blocks = self._memory.alloc(grown.nbytes)
             self._cuda.upload(self._blocks, grown)
             self._where = self._region, self._blocks, *grown.shape, mask.scale
         self._clear()
@@ -105,23 +92,42 @@ class Canvas:
         """Complete the map after the last tile."""
 
     def close(self) -> None:
-        for buffer in self._owned:
-            self._cuda.free(buffer)
-        self._owned = []
+        try:
+            self._memory.close()
+        finally:
+            self._of_frame.close()
 
-    def _own(self, nbytes: int) -> Buffer:
-        self._owned.append(self._cuda.alloc(nbytes))
-        return self._owned[-1]
+    def _make(self) -> None:
+        grid, cuda = self.grid, self._cuda
+        self.map = self._memory.alloc(self._classes * self.plane_bytes)
+        cuda.fill(self.map, 0)
+        self.origins = self._memory.alloc(max(1, len(grid.tiles)) * 8)
+        self._cuts = self._memory.alloc(max(1, len(grid.tiles)) * 24)
+        self._region: Buffer | None = None
+        if self._region_host is not None:
+            self._region = self._memory.alloc(self._region_host.nbytes)
+            cuda.upload(self._region, self._region_host)
+        self._place(grid.tiles)
+
+    def _frame_for(self, shape: tuple[int, ...]) -> tuple[U8, Buffer, bool]:
+        """Return a frame's memory on the host and on the device, and whether they are the same."""
+        if self._frame is None or self._frame[0].shape != shape:
+            self._frame = None  # gone before the new one is made, and also where it cannot be made
+            self._of_frame.close()
+            host, mapped = self._of_frame.host(shape, np.uint8)
+            frame = mapped if mapped is not None else self._of_frame.alloc(host.nbytes)
+            self._frame = host, frame, mapped is not None
+        return self._frame
 
     def _place(self, tiles: tuple[Tile, ...]) -> None:
         """Tell the device where the tiles lie, unless it knows."""
         if tiles == self._tiles or not tiles:
             return
-        self._tiles = tiles
         origins = np.array([(t.y.origin, t.x.origin) for t in tiles], np.int32)
         cores = [(t.y.core_start, t.y.core_stop, t.x.core_start, t.x.core_stop) for t in tiles]
         self._cuda.upload(self.origins, origins)
         self._cuda.upload(self._cuts, np.hstack([origins, np.array(cores, np.int32)]))
+        self._tiles = tiles
 
     def _make_gate(self, scale: int) -> ForegroundGate:
         return ForegroundGate(self.grid, self._region_host, scale)
@@ -135,17 +141,16 @@ class Canvas:
 class BlendCanvas(Canvas):
     """The same from overlapping tiles under Hann weights, for models that no halo makes exact."""
 
-    def __init__(
-        self, cuda: Cuda, engine: DeviceEngine, grid: TileGrid, region: U8 | None, classes: int, stride: int
-    ) -> None:
-        super().__init__(cuda, engine, grid, region, classes, stride)
-        self._sum = self._own(classes * grid.frame_hw[0] * grid.frame_hw[1] * 4)
+    def _make(self) -> None:
+        super()._make()
+        grid, cuda = self.grid, self._cuda
+        self._sum = self._memory.alloc(self._classes * grid.frame_hw[0] * grid.frame_hw[1] * 4)
         self._weights: list[dict[int, Buffer]] = []
         for length, tile in zip(grid.frame_hw, grid.tile_hw, strict=True):
-            cuts = cut_axis(length, tile, grid.halo_px, stride)
+            cuts = cut_axis(length, tile, grid.halo_px, self._stride)
             of_axis = {}
             for cut, weights in zip(cuts, hann_weights(length, cuts, tile), strict=True):
-                of_axis[cut.origin] = self._own(weights.nbytes)
+                of_axis[cut.origin] = self._memory.alloc(weights.nbytes)
                 cuda.upload(of_axis[cut.origin], weights)
             self._weights.append(of_axis)
         cuda.synchronise()  # the weights may go now

@@ -51,6 +51,22 @@ class CudaDetector:
         return self._mapper.host_frame(shape)
 
     def detect(self, image: U8, mask: ForegroundMask | None = None, *, limit: int | None = None) -> Detection:
+        with self._cuda.current():
+            return self._detect(image, mask, limit)
+
+    def score_map(self) -> U8:
+        return self._mapper.download()
+
+    def close(self) -> None:
+        """Give the memory back; the engine stays open."""
+        try:
+            self._mapper.close()
+        finally:
+            if self._finder is not None:
+                self._finder.close()
+                self._finder = None
+
+    def _detect(self, image: U8, mask: ForegroundMask | None, limit: int | None) -> Detection:
         grid, stages = self._mapper.score(image, mask)
         finder = self._finder_for(grid.frame_hw)
         found: list[Component] = []
@@ -68,19 +84,10 @@ class CudaDetector:
         dropped += len(found) - len(components)
         return Detection(components, dropped, grid, upload_ms + gather_ms, engine_ms, scatter_ms, find_ms)
 
-    def score_map(self) -> U8:
-        return self._mapper.download()
-
-    def close(self) -> None:
-        """Give the memory back; the engine stays open."""
-        self._mapper.close()
-        if self._finder is not None:
-            self._finder.close()
-            self._finder = None
-
     def _finder_for(self, frame_hw: tuple[int, int]) -> ComponentFinder:
         if self._finder is None or self._finder_hw != frame_hw:
             if self._finder is not None:
                 self._finder.close()
+                self._finder = None
             self._finder, self._finder_hw = ComponentFinder(self._cuda, frame_hw), frame_hw
         return self._finder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from jetspect.errors import EngineError
@@ -21,7 +22,10 @@ def private_folder(name: str) -> Path:
     """
     folder = cache_path(name)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: mkdir(parents=True) would leave the mode of the upper ones to the umask.
+        for part in (*reversed(folder.parents), folder):
+            if not part.exists():
+                part.mkdir(mode=0o700, exist_ok=True)
         found = folder.stat()
     except OSError as error:
         raise EngineError(
@@ -59,3 +63,53 @@ def require_private(path: Path, found: os.stat_result, *, unread: bool = False) 
             f"{path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o}); what lies there is this user's alone: "
             f"chmod go-rwx {path}"
         )
+
+
+def read_private(path: Path, *, then: str = "delete it") -> bytes | None:
+    """Return a file's bytes, None where there is none; ``then`` is what an error tells to do.
+
+    Raises
+    ------
+    EngineError
+        It cannot be read, is no plain file, belongs to someone else, or others may read or write it.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read: {error.strerror or error}; {then}") from error
+    try:
+        # What was opened is looked at, not what has the name now.
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise EngineError(f"{path} is no plain file; {then}")
+        require_private(path, found, unread=True)
+        with os.fdopen(os.dup(handle), "rb") as stream:
+            return stream.read()
+    finally:
+        os.close(handle)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file of mode 0600, whole or not at all, also through a power cut; EngineError where it cannot be written."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(handle)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise EngineError(
+            f"{path} cannot be written: {error.strerror or error}; make room or free the folder"
+        ) from error

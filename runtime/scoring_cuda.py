@@ -143,9 +143,9 @@ class CudaMapper:
 
     def close(self) -> None:
         """Give the memory back; the engine stays open."""
-        if self._canvas is not None:
-            self._canvas.close()
-            self._canvas = None
+        canvas, self._canvas = self._canvas, None
+        if canvas is not None:
+            canvas.close()
 
     def _required(self) -> Canvas:
         if self._canvas is None:

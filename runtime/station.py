@@ -11,11 +11,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from jetspect.device.probe import hottest_c
-from jetspect.errors import JetspectError, PublishError
+from jetspect.errors import DeviceLostError, JetspectError, PublishError
 from jetspect.runtime.frames import Frame, LostFrame, Source, utc_now
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.publishing.evidence import EvidenceStore
@@ -74,8 +75,8 @@ class Station:
     Raises
     ------
     JetspectError
-        From :meth:`run`, when a part fails in a way that stops the line: the source cannot go on, or on shutdown the
-        outbox still cannot be written (a result that cannot be kept must not pass silently).
+        From :meth:`run`, when a part fails in a way that stops the line: the source cannot go on, the GPU is lost, or on
+        shutdown the outbox still cannot be written (a result that cannot be kept must not pass silently).
     """
 
     def __init__(
@@ -151,9 +152,10 @@ class Station:
         self._parts.source.stop()
 
     def close(self) -> None:
-        self._parts.source.close()
-        self._parts.inspector.close()
-        self._parts.outbox.close()
+        with ExitStack() as each:  # in this order, and each whatever the others do
+            each.callback(self._parts.outbox.close)
+            each.callback(self._parts.inspector.close)
+            each.callback(self._parts.source.close)
 
     def __enter__(self) -> Station:
         return self
@@ -205,11 +207,13 @@ class Station:
 
     def _inspect(self) -> None:
         while (item := self._frames.get()) is not None:
+            gone: DeviceLostError | None = None
             try:
                 inspection = self._parts.inspector.inspect(item)
             except Exception as error:
                 # One frame that cannot be inspected must not stop the line, nor pass as inspected.
                 known = isinstance(error, JetspectError)
+                gone = error if isinstance(error, DeviceLostError) else None
                 reason = str(error) if known else f"inspection failed: {type(error).__name__}: {error}"
                 log.error("frame %s: %s", item.frame_id, reason, exc_info=not known)
                 lost = LostFrame(item.frame_id, reason, item.captured_at, item.part_id, item.origin)
@@ -217,6 +221,8 @@ class Station:
             self.counters.inspected += 1
             self.counters.verdicts[inspection.verdict] += 1
             self._results.put((item, inspection))
+            if gone is not None:
+                raise gone  # what runs the station starts it again; nothing else brings the device back
         self._results.put(None)
 
     def _record(self) -> None:

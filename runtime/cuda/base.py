@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -66,7 +67,8 @@ class Mark(Protocol):
 class Cuda(Protocol):
     """One device and one stream. Calls return at once and happen in order; :meth:`synchronise` waits for them.
 
-    Not thread-safe: one thread makes all calls.
+    Not thread-safe: one thread at a time makes calls. Calls that fail raise EngineError, and DeviceLostError where nothing
+    will run on the device any more.
     """
 
     @property
@@ -75,6 +77,10 @@ class Cuda(Protocol):
     @property
     def stream(self) -> int:
         """The handle of the stream, for libraries that queue their own work in it."""
+        ...
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make the device current for this thread, for libraries that make calls of their own; costs nothing inside another."""
         ...
 
     def free_bytes(self) -> int:
@@ -90,10 +96,11 @@ class Cuda(Protocol):
         ...
 
     def host(self, shape: tuple[int, ...], dtype: type[Scalar]) -> tuple[npt.NDArray[Scalar], Buffer | None]:
-        """Return page-locked host memory, and on an integrated GPU the same memory as the device sees it.
+        """Return page-locked host memory, and on an integrated GPU the same memory as the device sees it."""
+        ...
 
-        It is given back when nothing refers to the array any more.
-        """
+    def free_host(self, array: Array) -> None:
+        """Give memory back that :meth:`host` returned; nothing may look at the array any more."""
         ...
 
     def upload(self, target: Buffer, source: Array) -> None:

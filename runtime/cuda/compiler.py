@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from jetspect.errors import EngineError, MissingDependencyError
+from jetspect.runtime.private import private_folder, read_private, write_private
+
+log = logging.getLogger(__name__)
+Module = TypeVar("Module")
 
 # JetPack installs the toolkit here and leaves it off the PATH.
 TOOLKIT = Path("/usr/local/cuda/bin")
@@ -23,7 +30,9 @@ def find_nvcc() -> Path:
     MissingDependencyError
         There is none on the PATH nor in /usr/local/cuda.
     """
-    found = shutil.which("nvcc", path=os.pathsep.join([os.environ.get("PATH", ""), str(TOOLKIT)]))
+    # Without empty parts: they would mean the working directory.
+    places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if place]
+    found = shutil.which("nvcc", path=os.pathsep.join([*places, str(TOOLKIT)]))
     if found is None:
         raise MissingDependencyError(
             "nvcc (CUDA's compiler)", "post-processing on the GPU", "sudo apt-get install nvidia-cuda-dev  # JetPack"
@@ -31,13 +40,35 @@ def find_nvcc() -> Path:
     return Path(found)
 
 
-def compile_kernels(source: Path, capability: tuple[int, int], cache: Path, *, nvcc: Path | None = None) -> bytes:
+def compiled_kernels(
+    source: Path, capability: tuple[int, int], load: Callable[[bytes], Module], fault: type[Exception]
+) -> Module:
+    """Return what ``load`` makes of the machine code of a CUDA source; kept code that does not load is made anew, once.
+
+    Raises
+    ------
+    MissingDependencyError, EngineError
+        As :func:`compile_kernels`; and EngineError where the kept code cannot be trusted.
+    """
+    cache = private_folder("kernels")
+    try:
+        return load(compile_kernels(source, capability, cache))
+    except fault as error:
+        log.warning("kept kernels do not load (%s); compiling them again", str(error))
+        return load(compile_kernels(source, capability, cache, anew=True))
+
+
+def compile_kernels(
+    source: Path, capability: tuple[int, int], cache: Path, *, nvcc: Path | None = None, anew: bool = False
+) -> bytes:
     """Return machine code (a cubin) of a CUDA source for one compute capability.
 
     Parameters
     ----------
     cache
         Folder of this user's where results are kept, under a name made of the source, the compiler and the capability.
+    anew
+        Compile even where there is a result.
 
     Raises
     ------
@@ -51,16 +82,15 @@ def compile_kernels(source: Path, capability: tuple[int, int], cache: Path, *, n
     arch = f"sm_{capability[0]}{capability[1]}"
     key = hashlib.sha256("\0".join([source.read_text(), version, arch]).encode()).hexdigest()[:16]
     kept = cache / f"{source.stem}-{arch}-{key}.cubin"
-    if kept.exists():
-        return kept.read_bytes()
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
+    if not anew and (code := read_private(kept)) is not None:
+        return code
+    with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / kept.name
-        _run(
-            [str(nvcc), "-cubin", "-O3", f"-arch={arch}", "-o", str(built), str(source)],
-            f"compile {source.name} for {arch}",
-        )
-        built.replace(kept)
-    return kept.read_bytes()
+        command = [str(nvcc), "-cubin", "-O3", f"-arch={arch}", "-o", str(built), str(source)]
+        _run(command, f"compile {source.name} for {arch}")
+        code = built.read_bytes()
+    write_private(kept, code)
+    return code
 
 
 def _run(command: list[str], to_do: str) -> str:

@@ -1,12 +1,16 @@
 """A CUDA device through PyCUDA.
 
-The device's primary context is used, the one that TensorRT and ONNX Runtime use too, so that all share memory and stream.
+The device's primary context is used, the one that TensorRT and ONNX Runtime use too, so that all share memory and stream. A
+station opens the device in one thread and inspects in another, and PyCUDA destroys nothing outside the thread that made it
+unless the context is current. So nothing here is left to the garbage collector: events are used again, and page-locked memory,
+graphs, module and stream go when they are given back or the device is closed.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -14,29 +18,40 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from jetspect.errors import EngineError, MissingDependencyError
+from jetspect.errors import DeviceLostError, EngineError, MissingDependencyError
 from jetspect.runtime.cuda.base import Argument, Array, Buffer, CudaInfo, Mark, Scalar
-from jetspect.runtime.cuda.compiler import compile_kernels
-from jetspect.runtime.cuda.graph import StreamRecorder
+from jetspect.runtime.cuda.compiler import compiled_kernels
+from jetspect.runtime.cuda.graph import Graph, StreamRecorder, pop_context
 from jetspect.runtime.cuda.launch import BLOCK, grid_of, pack
-from jetspect.runtime.private import private_folder
 
 KERNELS = Path(__file__).parents[1] / "postprocess" / "kernels.cu"
 _NO_DRIVER = (
     "no CUDA driver: libcuda.so.1 cannot be loaded ({}); on a Jetson flash JetPack, elsewhere install NVIDIA's driver"
 )
+# After these every call fails until the process starts again.
+_LOST = (
+    "illegal",
+    "misaligned",
+    "launch failure",
+    "launch timed out",
+    "uncorrectable",
+    "assert",
+    "hardware",
+    "unknown error",
+)
 
 
 class PyCudaMark:
-    """An event in the stream."""
+    """An event in the stream; it is used again when nobody refers to the mark any more."""
 
-    def __init__(self, event: Any) -> None:
-        self._event = event
+    def __init__(self, cuda: PyCuda, event: Any) -> None:
+        self._cuda, self._event = cuda, event
 
     def ms_since(self, earlier: Mark) -> float:
-        with _errors("wait for the device"):
-            self._event.synchronize()
-            return float(self._event.time_since(cast(PyCudaMark, earlier)._event))
+        return self._cuda.wait_ms(self._event, cast(PyCudaMark, earlier)._event)
+
+    def __del__(self) -> None:
+        self._cuda.recycle(self._event)
 
 
 class PyCuda:
@@ -60,8 +75,15 @@ class PyCuda:
     def __init__(self, index: int = 0, *, kernels: Path = KERNELS) -> None:
         self._driver = _import_driver()
         self._kernels_source = kernels
+        self._depth = threading.local()
         self._functions: dict[str, Any] = {}
-        self._owned: dict[int, Any] = {}
+        self._memory: dict[int, Any] = {}
+        self._locked: dict[int, Any] = {}
+        self._events: list[Any] = []
+        self._graphs: list[Graph] = []
+        self._in_flight: list[Array] = []
+        self._module: Any = None
+        self._stream: Any = None
         self._closed = False
         with _errors("open the device"):
             self._driver.init()
@@ -70,17 +92,13 @@ class PyCuda:
                 raise EngineError(f"there is no CUDA device {index}, this machine has {count}; choose one from 0 on")
             self._device = self._driver.Device(index)
             self._context = self._device.retain_primary_context()
-            with self._current():
-                self._stream = self._driver.Stream()
-            attributes = self._driver.device_attribute
-            version = self._driver.get_driver_version()
-            self._info = CudaInfo(
-                name=self._device.name(),
-                compute_capability=self._device.compute_capability(),
-                integrated=bool(self._device.get_attribute(attributes.INTEGRATED)),
-                driver=(version // 1000, version % 1000 // 10),
-                memory_bytes=int(self._device.total_memory()),
-            )
+            try:
+                with self.current():
+                    self._stream = self._driver.Stream()
+                self._info = self._describe()
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def info(self) -> CudaInfo:
@@ -90,6 +108,22 @@ class PyCuda:
     def stream(self) -> int:
         return int(self._stream.handle)
 
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        # Not for good: PyCUDA ends the process when a thread ends with a context on its stack.
+        depth = getattr(self._depth, "held", 0)
+        if self._closed:
+            raise EngineError(f"the device {self._info} was closed; open it again")
+        if not depth:
+            self._context.push()
+        self._depth.held = depth + 1
+        try:
+            yield
+        finally:
+            self._depth.held = depth
+            if not depth:
+                self._driver.Context.pop()
+
     def free_bytes(self) -> int:
         with self._calls("ask for free memory"):
             return int(self._driver.mem_get_info()[0])
@@ -98,25 +132,32 @@ class PyCuda:
         with self._calls(f"give {nbytes / 2**20:.1f} MiB of memory"):
             memory = self._driver.mem_alloc(max(1, nbytes))
         buffer = Buffer(int(memory), nbytes)
-        self._owned[buffer.address] = memory
+        self._memory[buffer.address] = memory
         return buffer
 
     def free(self, buffer: Buffer) -> None:
         with self._calls("take memory back"):
-            self._owned.pop(buffer.address).free()
+            self._memory.pop(buffer.address).free()
 
     def host(self, shape: tuple[int, ...], dtype: type[Scalar]) -> tuple[npt.NDArray[Scalar], Buffer | None]:
         flags = self._driver.host_alloc_flags.DEVICEMAP if self._info.integrated else 0
-        with self._calls(f"lock {int(np.prod(shape)) / 2**20:.1f} Mi values of host memory"):
+        with self._calls(f"lock {np.prod(shape) * np.dtype(dtype).itemsize / 2**20:.1f} MiB of host memory"):
             array: npt.NDArray[Scalar] = self._driver.pagelocked_empty(shape, dtype, mem_flags=flags)
-            if not self._info.integrated:
-                return array, None
-            return array, Buffer(int(array.base.get_device_pointer()), array.nbytes)  # type: ignore[union-attr]
+            self._locked[array.ctypes.data] = memory = cast(Any, array.base)
+            seen = Buffer(int(memory.get_device_pointer()), array.nbytes) if self._info.integrated else None
+        return array, seen
+
+    def free_host(self, array: Array) -> None:
+        with self._calls("take host memory back"):
+            self._stream.synchronize()
+            self._locked.pop(array.ctypes.data).free()
 
     def upload(self, target: Buffer, source: Array) -> None:
         _check_copy(source, target)
         with self._calls("copy to the device"):
             self._driver.memcpy_htod_async(target.address, source, self._stream)
+        # Some devices read ordinary memory by themselves: it has to stay until they have.
+        self._in_flight.append(source)
 
     def download(self, target: Array, source: Buffer) -> None:
         _check_copy(target, source)
@@ -140,30 +181,58 @@ class PyCuda:
 
     def graph(self, work: Callable[[], None]) -> Callable[[], None]:
         with self._calls("record a graph"):
-            return StreamRecorder(self.stream).record(work)
+            graph = StreamRecorder(self.stream).record(work)
+        self._graphs.append(graph)
+
+        def replay() -> None:
+            with self._calls("replay a graph"):
+                graph.launch()
+
+        return replay
 
     def mark(self) -> PyCudaMark:
         with self._calls("set a mark"):
-            event = self._driver.Event()
+            event = self._events.pop() if self._events else self._driver.Event()
             event.record(self._stream)
-        return PyCudaMark(event)
+        return PyCudaMark(self, event)
+
+    def wait_ms(self, event: Any, earlier: Any) -> float:
+        """Wait for an event of a mark; return the milliseconds since another's."""
+        with self._calls("finish its work", lost=True):
+            event.synchronize()
+            return float(event.time_since(earlier))
+
+    def recycle(self, event: Any) -> None:
+        """Take a mark's event back."""
+        if not self._closed:
+            self._events.append(event)
 
     def synchronise(self) -> None:
-        with self._calls("finish its work"):
+        with self._calls("finish its work", lost=True):
             self._stream.synchronize()
+        self._in_flight.clear()
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        with _errors("close the device"):
-            with self._current():
-                self._stream.synchronize()
-                for memory in self._owned.values():
+        with _errors("close the device"), ExitStack() as after:
+            self._context.push()
+            # Last of all; a context that is given back stays on the thread's stack of the driver, though not on PyCUDA's.
+            after.callback(pop_context)
+            after.callback(self._context.detach)
+            with suppress(self._driver.Error):
+                if self._stream is not None:
+                    self._stream.synchronize()
+            for graph in self._graphs:
+                graph.close()
+            for memory in (*self._memory.values(), *self._locked.values()):
+                with suppress(self._driver.Error):
                     memory.free()
-            self._owned.clear()
-            self._functions.clear()
-            self._context.detach()
+            # Their destructors run here and now, while the context is current.
+            for kept in (self._graphs, self._memory, self._locked, self._events, self._functions, self._in_flight):
+                kept.clear()
+            self._module = self._stream = None
 
     def __enter__(self) -> PyCuda:
         return self
@@ -173,29 +242,34 @@ class PyCuda:
     ) -> None:
         self.close()
 
+    def _describe(self) -> CudaInfo:
+        version = self._driver.get_driver_version()
+        return CudaInfo(
+            name=self._device.name(),
+            compute_capability=self._device.compute_capability(),
+            integrated=bool(self._device.get_attribute(self._driver.device_attribute.INTEGRATED)),
+            driver=(version // 1000, version % 1000 // 10),
+            memory_bytes=int(self._device.total_memory()),
+        )
+
     def _prepare(self, kernel: str, packed: list[npt.NDArray[Any]]) -> Any:
-        if not self._functions:
-            code = compile_kernels(self._kernels_source, self._info.compute_capability, private_folder("kernels"))
-            self._module = self._driver.module_from_buffer(code)
+        if self._module is None:
+            self._module = compiled_kernels(
+                self._kernels_source,
+                self._info.compute_capability,
+                self._driver.module_from_buffer,
+                self._driver.Error,
+            )
         function = self._module.get_function(kernel)
         function.prepare([value.dtype for value in packed])
         self._functions[kernel] = function
         return function
 
     @contextmanager
-    def _current(self) -> Iterator[None]:
-        # For every call anew: PyCUDA ends the process when a thread ends with a context on its stack.
-        self._context.push()
-        try:
-            yield
-        finally:
-            self._driver.Context.pop()
-
-    @contextmanager
-    def _calls(self, to_do: str) -> Iterator[None]:
+    def _calls(self, to_do: str, *, lost: bool = False) -> Iterator[None]:
         if self._closed:
             raise EngineError(f"the device {self._info} was closed and cannot {to_do}; open it again")
-        with _errors(f"{to_do} on {self._info}"), self._current():
+        with _errors(f"{to_do} on {self._info}", lost=lost), self.current():
             yield
 
 
@@ -214,8 +288,8 @@ def _import_driver() -> Any:
 
 
 @contextmanager
-def _errors(to_do: str) -> Iterator[None]:
-    """Turn PyCUDA's errors into ours."""
+def _errors(to_do: str, *, lost: bool = False) -> Iterator[None]:
+    """Turn PyCUDA's errors into ours; with ``lost`` whatever fails ends the device."""
     import pycuda.driver as driver
 
     try:
@@ -225,6 +299,10 @@ def _errors(to_do: str) -> Iterator[None]:
             f"CUDA cannot {to_do}: {error}; close what else uses the GPU, or choose a smaller tile or batch"
         ) from error
     except driver.Error as error:
+        if lost or any(word in str(error) for word in _LOST):
+            raise DeviceLostError(
+                f"CUDA cannot {to_do}: {error}; nothing runs on this GPU any more until the process starts again, see dmesg"
+            ) from error
         raise EngineError(f"CUDA cannot {to_do}: {error}; see dmesg and nvidia-smi (tegrastats on a Jetson)") from error
 
 

@@ -12,15 +12,17 @@ _THREAD_LOCAL = 1
 
 
 class Graph:
-    """Work that was recorded; each call queues all of it at once. It lives as long as this object."""
+    """Work that was recorded."""
 
     def __init__(self, library: ctypes.CDLL, stream: ctypes.c_void_p, executable: ctypes.c_void_p) -> None:
         self._library, self._stream, self._executable = library, stream, executable
 
-    def __call__(self) -> None:
+    def launch(self) -> None:
+        """Queue all of it at once."""
         _check(self._library.cuGraphLaunch(self._executable, self._stream), "launch a graph")
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Destroy it, with the device's context current."""
         self._library.cuGraphExecDestroy(self._executable)
 
 
@@ -34,7 +36,7 @@ class StreamRecorder:
         except OSError as error:
             raise EngineError(f"{library} cannot be loaded ({error}): install NVIDIA's driver") from error
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+    def record(self, work: Callable[[], None]) -> Graph:
         """Call ``work`` once, without its effects, and return what repeats it.
 
         Raises
@@ -46,16 +48,22 @@ class StreamRecorder:
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         _check(library.cuStreamBeginCapture_v2(self._stream, _THREAD_LOCAL), "begin to record a graph")
         try:
-            work()
-        finally:
-            ended = library.cuStreamEndCapture(self._stream, ctypes.byref(graph))
-        _check(ended, "record a graph of this work")
-        try:
+            try:
+                work()
+            finally:
+                ended = library.cuStreamEndCapture(self._stream, ctypes.byref(graph))
+            _check(ended, "record a graph of this work")
             made = library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
             _check(made, "make a graph of this work")
         finally:
-            library.cuGraphDestroy(graph)
+            if graph:
+                library.cuGraphDestroy(graph)
         return Graph(library, self._stream, executable)
+
+
+def pop_context() -> None:
+    """Take the current context off this thread's stack in the driver, past PyCUDA."""
+    ctypes.CDLL("libcuda.so.1").cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
 
 def _check(result: int, to_do: str) -> None:

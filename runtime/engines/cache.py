@@ -11,8 +11,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +19,7 @@ from pydantic import ValidationError
 
 from jetspect.errors import EngineError
 from jetspect.runtime.engines.sidecar import EngineKey, Sidecar
-from jetspect.runtime.private import cache_path, require_private
+from jetspect.runtime.private import cache_path, read_private, require_private, write_private
 
 log = logging.getLogger(__name__)
 ENGINE_DIR = "JETSPECT_ENGINE_DIR"
@@ -70,7 +68,7 @@ class EngineStore:
             A file is not this user's alone, is cut short, was changed, or is another engine's.
         """
         path = self.sidecar(key)
-        text = self._read(path)
+        text = _read(path)
         if text is None:
             return None
         sidecar = _parse(path, text)
@@ -78,7 +76,7 @@ class EngineStore:
             found = ", ".join(key.differences(sidecar.key))
             raise EngineError(f"{path} describes another engine ({found}); {_rebuild(path)}")
         engine = self.engine(key)
-        plan = self._read(engine)
+        plan = _read(engine)
         if plan is None:
             raise EngineError(f"{path} is there but {engine.name} is not; {_rebuild(path)}")
         if len(plan) != sidecar.engine_bytes:
@@ -94,7 +92,7 @@ class EngineStore:
         found: list[list[str]] = []
         for path in sorted(self.folder.glob("*.json")):
             with suppress(EngineError):
-                sidecar = _parse(path, self._read(path) or b"")
+                sidecar = _parse(path, _read(path) or b"")
                 same = sidecar.key.graph_sha256 == key.graph_sha256 or sidecar.bundle.split()[0] == bundle.split()[0]
                 if same and sidecar.key.precision == key.precision:
                     found.append(key.differences(sidecar.key))
@@ -105,16 +103,16 @@ class EngineStore:
         engine, beside = self.engine(sidecar.key), self.sidecar(sidecar.key)
         with suppress(FileNotFoundError):
             beside.unlink()
-        self._write(engine, plan)
-        self._write(beside, sidecar.model_dump_json(indent=2).encode() + b"\n")
+        write_private(engine, plan)
+        write_private(beside, sidecar.model_dump_json(indent=2).encode() + b"\n")
         return engine
 
     def timing_cache(self, name: str) -> bytes:
         """Return kernel timings of earlier builds on this device, empty without any."""
-        return self._read(self.folder / f"{name}.timings") or b""
+        return _read(self.folder / f"{name}.timings") or b""
 
     def save_timing_cache(self, name: str, data: bytes) -> None:
-        self._write(self.folder / f"{name}.timings", data)
+        write_private(self.folder / f"{name}.timings", data)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -134,42 +132,9 @@ class EngineStore:
         finally:
             os.close(handle)
 
-    def _read(self, path: Path) -> bytes | None:
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise EngineError(f"{path} cannot be read: {error.strerror or error}; {_rebuild(path)}") from error
-        with os.fdopen(handle, "rb") as stream:
-            # What was opened is looked at, not what has the name now.
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise EngineError(f"{path} is no plain file; {_rebuild(path)}")
-            require_private(path, status, unread=True)
-            return stream.read()
 
-    def _write(self, path: Path, data: bytes) -> None:
-        try:
-            handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self.folder)
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(handle)
-                Path(name).replace(path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise EngineError(
-                f"{path} cannot be written: {error.strerror or error}; make room or free the folder"
-            ) from error
+def _read(path: Path) -> bytes | None:
+    return read_private(path, then=_rebuild(path))
 
 
 def _parse(path: Path, text: bytes) -> Sidecar:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from jetspect import __version__
-from jetspect.errors import EngineError
+from jetspect.errors import EngineMissingError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.cuda.base import Cuda, CudaInfo
 from jetspect.runtime.engines.attempt import BuildRequest, Progress
@@ -52,7 +52,7 @@ def open_device_engine(
         store, cuda, key = _prepare(bundle, precision, options, opened)
         found = store.load(key)
         if found is None:
-            raise EngineError(_not_built(bundle, key, options, store))
+            raise EngineMissingError(_not_built(bundle, key, options, store))
         engine = _open(found[0], key, cuda, options)
         opened.pop_all()  # from here on the engine closes the device
         opened.push(engine)
@@ -135,7 +135,8 @@ def _build(
         workspace_bytes=workspace_for(cuda.free_bytes()),
         timing_cache=store.timing_cache(timings),
     )
-    built = build_plan(request, show)
+    with cuda.current():
+        built = build_plan(request, show)
     if built.timing_cache:
         store.save_timing_cache(timings, built.timing_cache)
     sidecar = Sidecar(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from jetspect.errors import EngineError
 from jetspect.runtime.cuda.base import Buffer, Cuda
+from jetspect.runtime.cuda.memory import Memory
 from jetspect.runtime.engines.base import U8, EngineInfo
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class OnDevice:
         self, info: EngineInfo, cuda: Cuda, shape: tuple[int, int, int, int], *, owns_cuda: bool = False
     ) -> None:
         self._info, self._cuda, self._shape, self._owns_cuda = info, cuda, shape, owns_cuda
-        self._buffers: list[Buffer] = []
+        self._memory = Memory(cuda)
         self._decided: Buffer | None = None
         self._decisions: U8 | None = None
         self._closed = False
@@ -70,19 +72,21 @@ class OnDevice:
                 f"{self._info} was made for contiguous uint8 tiles {self._shape}, got {tiles.dtype} {tiles.shape}; "
                 "give it full batches, or make one for that shape (tiling.tile_px and tiling.batch; jetspect build)"
             )
-        self._cuda.upload(self._tiles, tiles)
-        self.enqueue()
-        self._cuda.download(self._host, self._scores)
-        if self._decided is not None:
-            self._cuda.download(self._host_decided, self._decided)
-            self._decisions = self._host_decided
-        self._cuda.synchronise()
+        self._require_open()
+        with self._cuda.current():
+            self._cuda.upload(self._tiles, tiles)
+            self._launch()
+            self._cuda.download(self._host, self._scores)
+            if self._decided is not None:
+                self._cuda.download(self._host_decided, self._decided)
+                self._decisions = self._host_decided
+            self._cuda.synchronise()
         return self._host
 
     def enqueue(self) -> None:
-        if self._closed:
-            raise EngineError(f"the engine {self._info} is closed; open it again")
-        self._launch()
+        self._require_open()
+        with self._cuda.current():
+            self._launch()
 
     def close(self) -> None:
         """Give memory back, and the device if it is ours; may be called again."""
@@ -90,13 +94,16 @@ class OnDevice:
             return
         self._closed = True
         self._decisions = None
-        self._release()
-        try:
-            while self._buffers:
-                self._cuda.free(self._buffers.pop())
-        finally:
+        with ExitStack() as after:
             if self._owns_cuda:
-                self._cuda.close()
+                after.callback(self._cuda.close)
+            # A device that is closed or lost has taken all of it along: whatever fails here is no news.
+            with suppress(EngineError):
+                after.enter_context(self._cuda.current())
+                self._cuda.synchronise()  # a run in flight still uses what goes now
+            self._release()
+            with suppress(EngineError):
+                self._memory.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,15 +115,16 @@ class OnDevice:
 
     def _make_buffers(self, scores_shape: tuple[int, int, int, int], *, decides: bool) -> None:
         """Make memory for tiles, scores and, where the graph decides on whole images, decisions; once."""
-        self._tiles, self._scores = self._alloc(self._shape), self._alloc(scores_shape)
-        self._host = self._cuda.host(scores_shape, np.uint8)[0]
+        self._tiles, self._scores = (self._memory.alloc(math.prod(shape)) for shape in (self._shape, scores_shape))
+        self._host = self._memory.host(scores_shape, np.uint8)[0]
         if decides:
-            self._decided = self._alloc((self._shape[0], 1))
-            self._host_decided = self._cuda.host((self._shape[0], 1), np.uint8)[0]
+            decided = self._shape[0], 1
+            self._decided = self._memory.alloc(decided[0])
+            self._host_decided = self._memory.host(decided, np.uint8)[0]
 
-    def _alloc(self, shape: tuple[int, ...]) -> Buffer:
-        self._buffers.append(self._cuda.alloc(math.prod(shape)))
-        return self._buffers[-1]
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"the engine {self._info} is closed; open it again")
 
     def _launch(self) -> None:
         """Queue one run."""

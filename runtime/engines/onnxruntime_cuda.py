@@ -58,8 +58,9 @@ class OnnxRuntimeCudaEngine(OnDevice):
         info = EngineInfo("onnxruntime-cuda", ort.__version__, str(cuda.info), precision)
         super().__init__(info, cuda, shape, owns_cuda=owns_cuda)
         try:
-            self._session = self._open(model)
-            self._bind()
+            with cuda.current():
+                self._session = self._open(model)
+                self._bind()
         except BaseException:
             self.close()
             raise
@@ -88,13 +89,15 @@ class OnnxRuntimeCudaEngine(OnDevice):
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             settings = {"user_compute_stream": str(self._cuda.stream)}
         try:
-            session = ort.InferenceSession(model, options, providers=[(self.PROVIDER, settings)])
+            providers = [(self.PROVIDER, settings)]
+            # Its own fallback would print to stdout and go on with the processor.
+            session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
         except Exception as error:  # as above
+            # Where CUDA's or cuDNN's libraries do not load, it says that operators are assigned to the processor.
             raise EngineError(
-                f"ONNX Runtime cannot run this graph on {self._cuda.info} alone: {first_line(error)}; choose another "
-                "precision, or the engine onnxruntime for the processor"
+                f"ONNX Runtime cannot run this graph on {self._cuda.info} alone: {first_line(error)}; check that CUDA and "
+                "cuDNN are those that this onnxruntime-gpu was built for, else choose another precision"
             ) from error
-        session.disable_fallback()
         if session.get_providers()[0] != self.PROVIDER:
             raise EngineError(
                 f"ONNX Runtime runs on {session.get_providers()[0]} instead of {self.PROVIDER}, its CUDA libraries fail: "

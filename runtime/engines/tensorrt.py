@@ -69,12 +69,13 @@ class TensorRtEngine(OnDevice):
         self._log = TrtLog()
         self._replay: Callable[[], None] | None = None
         try:
-            self._runtime, self._engine = self._load(plan)
-            self._tensors = check_tensors(self._engine, shape)
-            self._make_buffers(self._tensors.scores_shape, decides=self._tensors.decision is not None)
-            self._context = self._open_context()
-            if cuda_graph:
-                self._replay = self._record()
+            with cuda.current():
+                self._runtime, self._engine = self._load(plan)
+                self._tensors = check_tensors(self._engine, shape)
+                self._make_buffers(self._tensors.scores_shape, decides=self._tensors.decision is not None)
+                self._context = self._open_context()
+                if cuda_graph:
+                    self._replay = self._record()
         except BaseException:
             self.close()
             raise
@@ -96,12 +97,13 @@ class TensorRtEngine(OnDevice):
 
         # In a context of its own, so that the one that inspects is never slowed down. The profiler must outlive it.
         profiler = Profiler()
-        context = self._open_context()
-        context.profiler = profiler
-        for _ in range(runs):
-            self._execute(context)
-            self._cuda.synchronise()
-        del context
+        with self._cuda.current():
+            context = self._open_context()
+            context.profiler = profiler
+            for _ in range(runs):
+                self._execute(context)
+                self._cuda.synchronise()
+            del context
         return [LayerTime(name, ms / runs) for name, ms in spent.items()]
 
     def layers(self) -> LayerSummary | None:

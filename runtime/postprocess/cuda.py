@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from jetspect.errors import InputError
 from jetspect.runtime.cuda.base import Buffer, Cuda
+from jetspect.runtime.cuda.memory import Memory
 from jetspect.runtime.manifest import ClassSpec, OutputContract
 from jetspect.runtime.postprocess.reference import Component, least_area, level_of
 from jetspect.runtime.tiling import round_up
@@ -59,15 +60,21 @@ class ComponentFinder:
         self._all = self._height * self._words
         if self._all * 32 >= _MAX_PIXELS:
             raise InputError(f"a frame of {self._width} x {self._height} px has more than 2^31 px; cut it in two")
-        self._buffers = [cuda.alloc(self._all * 4) for _ in range(2)]
-        self._labels = cuda.alloc(self._all * 32 * 4)
-        self._counts = cuda.alloc(8)
-        self._bitmaps = cuda.alloc(_BITMAP_BYTES)
-        self._drawings = cuda.alloc(_BITMAP_BYTES // 16)
         self._places = places
-        self._stats, self._kept = (cuda.alloc(places * STATS.itemsize) for _ in range(2))
-        self._page, _ = cuda.host((min(_PAGE, places) * STATS.itemsize,), np.uint8)
-        self._found, _ = cuda.host((2,), np.uint32)
+        self._memory = Memory(cuda)
+        try:
+            make = self._memory.alloc
+            self._buffers = [make(self._all * 4) for _ in range(2)]
+            self._labels = make(self._all * 32 * 4)
+            self._counts = make(8)
+            self._bitmaps = make(_BITMAP_BYTES)
+            self._drawings = make(_BITMAP_BYTES // 16)
+            self._stats, self._kept = (make(places * STATS.itemsize) for _ in range(2))
+            self._page, _ = self._memory.host((min(_PAGE, places) * STATS.itemsize,), np.uint8)
+            self._found, _ = self._memory.host((2,), np.uint32)
+        except BaseException:
+            self._memory.close()
+            raise
 
     def find(
         self,
@@ -155,17 +162,22 @@ class ComponentFinder:
 
     def _grow(self, roots: int) -> None:
         """Make room for more components than any frame so far had."""
-        for buffer in (self._stats, self._kept):
-            self._cuda.free(buffer)
-        self._places = roots + roots // 4
-        self._stats, self._kept = (self._cuda.alloc(self._places * STATS.itemsize) for _ in range(2))
+        places = roots + roots // 4
+        self._stats = self._larger(self._stats, places * STATS.itemsize)
+        self._kept = self._larger(self._kept, places * STATS.itemsize)
+        self._places = places
+
+    def _larger(self, buffer: Buffer, nbytes: int) -> Buffer:
+        """Return a larger buffer in place of one; where there is no room the old one stays."""
+        larger = self._memory.alloc(nbytes)
+        self._memory.free(buffer)
+        return larger
 
     def _chunks(self, rows: npt.NDArray[np.void]) -> Iterator[npt.NDArray[np.void]]:
         """Split a table so that the bitmaps of each part fit the buffer; one that does not by itself gets a larger buffer."""
         sizes = (rows["x1"] - rows["x0"]).astype(np.int64) * (rows["y1"] - rows["y0"])
         if len(rows) and int(sizes.max()) > self._bitmaps.nbytes:
-            self._cuda.free(self._bitmaps)
-            self._bitmaps = self._cuda.alloc(int(sizes.max()))
+            self._bitmaps = self._larger(self._bitmaps, int(sizes.max()))
         most = self._drawings.nbytes // DRAWING.itemsize
         start = filled = 0
         for i, size in enumerate(sizes.tolist()):
@@ -194,7 +206,8 @@ class ComponentFinder:
         self._cuda.synchronise()
         for row, start in zip(rows, (ends - sizes).tolist(), strict=True):
             x0, y0, x1, y1 = (int(row[name]) for name in ("x0", "y0", "x1", "y1"))
-            bitmap = bitmaps[start : start + (y1 - y0) * (x1 - x0)].reshape(y1 - y0, x1 - x0)
+            # A copy: a view of a few pixels would keep all bitmaps in memory.
+            bitmap = bitmaps[start : start + (y1 - y0) * (x1 - x0)].reshape(y1 - y0, x1 - x0).copy()
             yield Component(
                 class_index=index,
                 box_yxyx=(y0, x0, y1, x1),
@@ -207,15 +220,5 @@ class ComponentFinder:
             )
 
     def close(self) -> None:
-        """Give the device memory back."""
-        for buffer in (
-            *self._buffers,
-            self._labels,
-            self._counts,
-            self._bitmaps,
-            self._drawings,
-            self._stats,
-            self._kept,
-        ):
-            self._cuda.free(buffer)
-        self._buffers = []
+        """Give the memory back; may be called again."""
+        self._memory.close()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from jetspect.benchmarks.gpu_checks import PassThrough
 from jetspect.errors import EngineError
 from jetspect.runtime.cuda.driver import PyCuda
-from jetspect.runtime.manifest import ClassSpec, OutputContract
+from jetspect.runtime.manifest import ClassSpec, OutputContract, TilingContract
 from jetspect.runtime.postprocess.cuda import ComponentFinder, pitch_of
 from jetspect.runtime.postprocess.reference import find_components
+from jetspect.runtime.private import private_folder
+from jetspect.runtime.region import TilingSettings
+from jetspect.runtime.scoring_cuda import CudaMapper
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +35,15 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         monkeypatch.setenv("FAKE_CUDA_INTEGRATED", "1")
     with PyCuda() as cuda:
         yield cuda
+    assert left() == ""
+
+
+def left() -> str:
+    """What the driver still holds, one line per kind."""
+    library = ctypes.CDLL("libcuda.so.1")
+    library.fake_left.restype = ctypes.c_char_p
+    told: bytes = library.fake_left()
+    return told.decode()
 
 
 def test_the_device_is_described(cuda: PyCuda) -> None:
@@ -111,12 +126,44 @@ def test_a_recorded_graph_repeats_its_work(cuda: PyCuda) -> None:
     assert (got == 0xFFFFFFFF).all()
 
 
-def test_another_thread_may_take_over(cuda: PyCuda) -> None:
-    told: list[int] = []
-    thread = threading.Thread(target=lambda: told.append(cuda.alloc(64).nbytes))
+def test_another_thread_inspects(cuda: PyCuda) -> None:
+    """As in a station: opened here, used there for many frames of changing kinds, and closed here."""
+    contract = TilingContract(mode="exact", stride_px=16, halo_px=16, halo_error=0.0, tile_px=96)
+    told: list[object] = []
+
+    def inspect() -> None:
+        with PassThrough(cuda, 2, 96) as engine:
+            mapper = CudaMapper(contract, 1, 1, engine, TilingSettings(batch=2))
+            for seed in range(5):
+                shape = ((130, 140), (200, 90), (200, 90, 3))[seed % 3]
+                frame = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+                _, stages = mapper.score(frame)
+                grey = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+                told.append(((mapper.download()[0] == grey).all(), min(stages.spent_ms()) >= 0))
+            mapper.close()
+
+    thread = threading.Thread(target=inspect)
     thread.start()
     thread.join()
-    assert told == [64]
+    assert told == [(True, True)] * 5
+
+
+def test_closed_by_another_thread() -> None:
+    cuda = PyCuda()
+    cuda.launch("flatten", (1, 1, 1), None, None, 0)
+    cuda.mark()
+    cuda.host((5,), np.uint8)
+    thread = threading.Thread(target=cuda.close)
+    thread.start()
+    thread.join()
+    assert left() == ""
+
+
+def test_kept_kernels_that_are_damaged_are_made_anew(cuda: PyCuda) -> None:
+    (kept,) = private_folder("kernels").glob("*.cubin")
+    kept.write_bytes(b"")
+    cuda.launch("flatten", (1, 1, 1), None, None, 0)
+    assert kept.stat().st_size > 0
 
 
 def test_too_little_memory_is_said(cuda: PyCuda) -> None:

@@ -14,7 +14,8 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -116,6 +117,12 @@ class HostCuda:
     def free_bytes(self) -> int:
         return self._free
 
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        if self.closed:
+            raise EngineError("host was closed; open it again")
+        yield
+
     def queue(self, work: Callable[[], None]) -> None:
         """Put work into the stream, as a library would that shares it."""
         self._queue.append(work)
@@ -131,6 +138,9 @@ class HostCuda:
         return Buffer(address, nbytes)
 
     def free(self, buffer: Buffer) -> None:
+        self._release(buffer)
+
+    def _release(self, buffer: Buffer) -> None:
         self.synchronise()
         del self._memory[buffer.address]
         self._free += buffer.nbytes
@@ -140,6 +150,11 @@ class HostCuda:
         self._locked.add(buffer.address)
         array = self._memory[buffer.address][: buffer.nbytes].view(dtype).reshape(shape)
         return array, buffer if self.info.integrated else None
+
+    def free_host(self, array: np.ndarray[Any, Any]) -> None:
+        address = int(array.ctypes.data)
+        self._locked.remove(address)
+        self._release(Buffer(address, array.nbytes))
 
     def upload(self, target: Buffer, source: np.ndarray[Any, Any]) -> None:
         assert source.flags.c_contiguous and source.nbytes <= target.nbytes

@@ -19,9 +19,9 @@ class OnProcessor(OnnxRuntimeCudaEngine):
     PROVIDER = "CPUExecutionProvider"
     DEVICE = "cpu"
 
-    def enqueue(self) -> None:
+    def _launch(self) -> None:
         self.cuda.synchronise()
-        super().enqueue()
+        super()._launch()
 
 
 def engine_for(bundle: Bundle, cuda: HostCuda, batch: int = 1, **options: object) -> OnProcessor:

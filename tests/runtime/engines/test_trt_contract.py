@@ -111,7 +111,7 @@ def test_the_stand_in_offers_nothing_else_and_everything_that_is_used(trt_versio
 
 
 RUN = """
-import json, logging
+import contextlib, json, logging
 logging.disable()
 import tensorrt as trt
 from jetspect.errors import EngineError
@@ -136,6 +136,7 @@ if trt_binding.parse_version(text) >= (10,):
 told["shown"] = shown
 
 class NoCuda:
+    current, synchronise = contextlib.nullcontext, lambda self: None
     info, stream = CudaInfo("none", (0, 0), False, (0, 0), 0), 0
 
 graph = open("bundles/metal-demo/model.fp16.onnx", "rb").read()
