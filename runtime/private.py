@@ -26,12 +26,17 @@ def private_folder(name: str) -> Path:
         for part in (*reversed(folder.parents), folder):
             if not part.exists():
                 part.mkdir(mode=0o700, exist_ok=True)
-        found = folder.stat()
+        found, above = folder.stat(), folder.parent.stat()
     except OSError as error:
         raise EngineError(
             f"{folder} cannot be made: {error.strerror or error}; set {VARIABLE} to a folder of yours"
         ) from error
     require_private(folder, found)
+    if above.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not above.st_mode & stat.S_ISVTX:
+        raise EngineError(
+            f"{folder.parent} can be written by others (mode {stat.S_IMODE(above.st_mode):04o}), who could put another "
+            f"{folder.name} there; what lies in it is executed: chmod go-w {folder.parent}"
+        )
     return folder
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jetspect.errors import EngineError
-from jetspect.runtime.private import private_folder, require_private
+from jetspect.runtime.private import private_folder, read_private, require_private, write_private
 
 
 def test_the_folder_is_made_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,39 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path, monkeypatc
     (tmp_path / "kernels").chmod(0o777)
     with pytest.raises(EngineError, match=r"can be written by others \(mode 0777\).*chmod go-w"):
         private_folder("kernels")
+
+
+def test_a_folder_that_others_may_replace_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JETSPECT_CACHE", str(tmp_path / "shared"))
+    private_folder("kernels")
+    (tmp_path / "shared").chmod(0o770)
+    with pytest.raises(
+        EngineError, match=r"shared can be written by others \(mode 0770\), who could put another kernels"
+    ):
+        private_folder("kernels")
+    (tmp_path / "shared").chmod(0o1777)  # as /tmp: there nobody replaces what is not theirs
+    private_folder("kernels")
+
+
+def test_files_are_written_whole_and_read_by_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "code"
+    assert read_private(path) is None
+    write_private(path, b"one")
+    write_private(path, b"two")
+    assert (read_private(path), path.stat().st_mode & 0o777, len(list(tmp_path.iterdir()))) == (b"two", 0o600, 1)
+    path.chmod(0o644)
+    with pytest.raises(EngineError, match=r"can be read by others \(mode 0644\)"):
+        read_private(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(EngineError, match="is no plain file; delete it"):
+        read_private(path)
+    path.rmdir()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EngineError, match="cannot be read: Too many levels of symbolic links; build it again"):
+        read_private(path, then="build it again")
+    with pytest.raises(EngineError, match="cannot be written"):
+        write_private(tmp_path / "no" / "code", b"")
 
 
 def test_a_folder_of_someone_else_is_refused(tmp_path: Path) -> None:
