@@ -76,7 +76,7 @@ def test_a_larger_frame_that_does_not_fit_leaves_the_smaller_one_working() -> No
 
 
 def test_a_frame_with_too_many_components_for_the_memory_does_not_spoil_the_next() -> None:
-    cuda = HostCuda(memory_bytes=9_100_000)
+    cuda = HostCuda(memory_bytes=12_000_000)
     many, few = checkerboard(80, 80), np.zeros((80, 80), np.uint8)
     few[3:9, 40:44] = 255
     maps = {name: put_map(cuda, scores) for name, scores in (("many", many), ("few", few))}
