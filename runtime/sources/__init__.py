@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from jetspect.runtime.frames import Source
 from jetspect.runtime.sources.folder import FolderSettings, FolderSource
+from jetspect.runtime.sources.gige import GigeSettings, GigeSource
 from jetspect.runtime.sources.synthetic import SyntheticSettings, SyntheticSource
 from jetspect.runtime.sources.video import VideoSettings, VideoSource
 
+SourceSettings = FolderSettings | VideoSettings | GigeSettings | SyntheticSettings
 
-def open_source(settings: FolderSettings | VideoSettings | SyntheticSettings) -> Source:
+
+def open_source(settings: SourceSettings) -> Source:
     """Open the source that the settings describe. Raises SourceError where it cannot be opened."""
     if isinstance(settings, FolderSettings):
         return FolderSource(settings)
     if isinstance(settings, VideoSettings):
         return VideoSource(settings)
+    if isinstance(settings, GigeSettings):
+        return GigeSource(settings)
     return SyntheticSource(settings)

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from jetspect.errors import ImageError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
 from jetspect.runtime.images import SUFFIXES, read_image
 from jetspect.runtime.settings import LocalPath, Settings
 
@@ -76,6 +76,9 @@ class FolderSource:
             done = {path: seen for path, seen in done.items() if path in now}
             before = now
             self._stop.wait(self._settings.poll_s)
+
+    def counters(self) -> SourceCounters:
+        return SourceCounters()
 
     def stop(self) -> None:
         self._stop.set()
