@@ -5,10 +5,11 @@ from __future__ import annotations
 from jetspect.runtime.frames import Source
 from jetspect.runtime.sources.folder import FolderSettings, FolderSource
 from jetspect.runtime.sources.gige import GigeSettings, GigeSource
+from jetspect.runtime.sources.gstreamer import GStreamerSettings, GStreamerSource
 from jetspect.runtime.sources.synthetic import SyntheticSettings, SyntheticSource
 from jetspect.runtime.sources.video import VideoSettings, VideoSource
 
-SourceSettings = FolderSettings | VideoSettings | GigeSettings | SyntheticSettings
+SourceSettings = FolderSettings | VideoSettings | GigeSettings | GStreamerSettings | SyntheticSettings
 
 
 def open_source(settings: SourceSettings) -> Source:
@@ -19,4 +20,6 @@ def open_source(settings: SourceSettings) -> Source:
         return VideoSource(settings)
     if isinstance(settings, GigeSettings):
         return GigeSource(settings)
+    if isinstance(settings, GStreamerSettings):
+        return GStreamerSource(settings)
     return SyntheticSource(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -19,7 +18,6 @@ from jetspect.runtime.sources.gige_setup import CameraSettings, set_up
 from jetspect.runtime.sources.live import LiveSettings, LiveSource
 from jetspect.runtime.sources.pixels import to_bgr_or_grey
 
-log = logging.getLogger(__name__)
 _LOOK_S = 0.1
 _CLOCKS_APART_NS = 1_000_000_000
 _LAST_BLOCK = 0xFFFF
@@ -56,7 +54,7 @@ class GigeSettings(LiveSettings, CameraSettings):
 class GigeSource(LiveSource):
     """Delivers what one GigE Vision camera sends, and connects again when it goes away.
 
-    A frame of which packets are missing, that no buffer was free for, or that has another size than the first ones
+    A frame of which packets are missing, that no buffer was free for, or that has another shape than the first one
     becomes a LostFrame that says so. The camera's settings are written at every connection.
 
     Raises
@@ -72,12 +70,11 @@ class GigeSource(LiveSource):
     def __init__(self, settings: GigeSettings) -> None:
         super().__init__(f"camera {settings.where}", settings)
         self._settings = settings
-        self._total = 0
         self._block: int | None = None
         self._packets_before = (0, 0)
         self._taking = threading.Lock()
         # Opened at once, so that whatever is wrong shows before the first frame.
-        camera, self._pixel_format, self._size_wh = self._open()
+        camera, self._pixel_format = self._open()
         self._ready: AravisCamera | None = camera
 
     def close(self) -> None:
@@ -91,21 +88,19 @@ class GigeSource(LiveSource):
             camera, self._ready = self._ready, None
         return camera
 
-    def _open(self) -> tuple[AravisCamera, str, tuple[int, int]]:
+    def _open(self) -> tuple[AravisCamera, str]:
         camera = AravisCamera(self._settings.where)
         try:
-            pixel_format, size_wh = set_up(camera, Features(camera), self._settings)
+            pixel_format = set_up(camera, Features(camera), self._settings)
         except BaseException:
             camera.close()
             raise
-        return camera, pixel_format, size_wh
+        return camera, pixel_format
 
     def _session(self) -> Iterator[Frame | LostFrame]:
         camera = self._take_ready()
         if camera is None:
-            camera, self._pixel_format, size_wh = self._open()
-            if size_wh != self._size_wh:
-                log.error("%s", self._other_size(size_wh))
+            camera, self._pixel_format = self._open()
         self._block = None
         try:
             camera.start(self._settings.buffers, resend=self._settings.resend)
@@ -147,8 +142,6 @@ class GigeSource(LiveSource):
         at = _EPOCH + timedelta(microseconds=grab.host_ns // 1000)
         if grab.fault is not None or grab.size_wh is None:
             return self._lost(grab.fault or "it has no size", at)
-        if grab.size_wh != self._size_wh:
-            return self._lost(self._other_size(grab.size_wh), at)
         if self._settings.clock == "camera":
             if abs(grab.camera_ns - grab.host_ns) > _CLOCKS_APART_NS:
                 apart_s = (grab.camera_ns - grab.host_ns) / 1e9
@@ -160,23 +153,7 @@ class GigeSource(LiveSource):
             image = check_array(to_bgr_or_grey(grab.data, grab.size_wh, self._pixel_format), "the image")
         except InputError as error:
             return self._lost(str(error), at)
-        return Frame(image, self._next_id(), at, origin=self._name)
-
-    def _lost(self, reason: str, at: datetime | None = None) -> LostFrame:
-        frame_id = self._next_id()
-        text = f"frame {frame_id} of {self._name}: {reason}"
-        return LostFrame(frame_id, text, at or datetime.now(timezone.utc), origin=self._name)
-
-    def _next_id(self) -> str:
-        self._total += 1
-        return f"{self._total:08d}"
-
-    def _other_size(self, size_wh: tuple[int, int]) -> str:
-        (width, height), (w, h) = size_wh, self._size_wh
-        return (
-            f"{self._name} delivers {width} x {height} px, but {w} x {h} when the station started; "
-            "fix its size with roi, or start the station anew"
-        )
+        return self._frame(image, at)
 
     def _count_packets(self, camera: AravisCamera) -> tuple[int, int]:
         missing, resent = (a + b for a, b in zip(self._packets_before, camera.packets(), strict=True))

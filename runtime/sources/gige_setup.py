@@ -63,12 +63,12 @@ class CameraSettings(Settings):
         return self
 
 
-def set_up(camera: AravisCamera, features: Features, settings: CameraSettings) -> tuple[str, tuple[int, int]]:
+def set_up(camera: AravisCamera, features: Features, settings: CameraSettings) -> str:
     """Write the settings into a camera that is not capturing.
 
     Returns
     -------
-    Its pixel format, and width and height of its frames.
+    Its pixel format.
 
     Raises
     ------
@@ -95,7 +95,6 @@ def set_up(camera: AravisCamera, features: Features, settings: CameraSettings) -
         if settings.packet_size is not None:
             _set_packet_size(camera, settings.packet_size)
         pixel_format = features.get("PixelFormat")
-        region = camera.handle.get_region()
     except GLib.Error as error:
         raise SourceError(f"{camera.name} did not answer while it was set up: {error.message}") from error
     if pixel_format not in PIXEL_FORMATS:
@@ -103,7 +102,7 @@ def set_up(camera: AravisCamera, features: Features, settings: CameraSettings) -
             f"{camera.name} sends {pixel_format}, which cannot be converted; set pixel_format to one of "
             f"{', '.join(PIXEL_FORMATS)}"
         )
-    return pixel_format, (region.width, region.height)
+    return pixel_format
 
 
 def _set_roi(camera: AravisCamera, features: Features, roi: tuple[int, int, int, int]) -> None:

@@ -10,13 +10,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
 from pydantic import Field, model_validator
 
 from jetspect.errors import InputError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
+from jetspect.runtime.frames import U8, Frame, LostFrame, SourceCounters, utc_now
 from jetspect.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class LiveSource(ABC):
         self._up_since: float | None = None
         self._sessions = 0
         self._ended = False
+        self._numbered = 0
+        self._shape: tuple[int, ...] | None = None
 
     @abstractmethod
     def _session(self) -> Iterator[Frame | LostFrame]:
@@ -95,6 +98,25 @@ class LiveSource(ABC):
 
     def _count(self, **values: Any) -> None:
         self._counters = dataclasses.replace(self._counters, **values)
+
+    def _frame(self, image: U8, at: datetime) -> Frame | LostFrame:
+        """Number a frame; one of another shape than the first is not used: limits and geometry were set for that."""
+        self._shape = self._shape or image.shape
+        if image.shape != self._shape:
+            return self._lost(
+                f"it has {_shape(image.shape)}, the first ones had {_shape(self._shape)}; "
+                "set the camera as it was, or start the station anew",
+                at,
+            )
+        return Frame(image, self._next_id(), at, origin=self._name)
+
+    def _lost(self, reason: str, at: datetime | None = None) -> LostFrame:
+        frame_id = self._next_id()
+        return LostFrame(frame_id, f"frame {frame_id} of {self._name}: {reason}", at or utc_now(), origin=self._name)
+
+    def _next_id(self) -> str:
+        self._numbered += 1
+        return f"{self._numbered:08d}"
 
     def __iter__(self) -> Iterator[Frame | LostFrame]:
         told = ""
@@ -137,3 +159,7 @@ class LiveSource(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]} px in {'grey' if len(shape) == 2 else 'colour'}"

@@ -180,7 +180,7 @@ def test_another_size_after_a_restart_is_unusable_and_says_so(camera: Any, take:
     taker.more(2)
     camera.kill()
     camera.start()  # with its own 512 x 512
-    taker.wait(lambda: "delivers 512 x 512 px, but 300 x 200 when" in str(taker.lost[-1:]), "lost frames")
+    taker.wait(lambda: "has 512 x 512 px in grey, the first ones had 300 x 200" in str(taker.lost[-1:]), "lost frames")
     assert {f.size_wh for f in taker.frames} == {(300, 200)}
 
 
