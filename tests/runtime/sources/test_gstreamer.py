@@ -78,7 +78,7 @@ def test_a_slow_taker_gets_every_frame_dropped_in_its_place() -> None:
         if len(items) >= 40:
             slow.stop()
     lost = [i for i in items if isinstance(i, LostFrame)]
-    assert len(lost) >= 20
+    assert len(lost) >= 5
     assert isinstance(items[1], LostFrame)
     assert all("dropped in the appsink" in i.reason for i in lost)
     assert slow.counters().missed == len(lost)
