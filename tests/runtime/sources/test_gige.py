@@ -18,7 +18,7 @@ import pytest
 
 from jetspect.errors import InputError, MissingDependencyError, SourceError
 from jetspect.runtime.frames import Frame, LostFrame, Source
-from jetspect.runtime.sources.aravis import AravisCamera, find_cameras
+from jetspect.runtime.sources.aravis import AravisCamera, Grab, find_cameras
 from jetspect.runtime.sources.gige import GigeSettings, GigeSource, blocks_between
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -63,6 +63,15 @@ def test_frames_come_with_size_time_and_running_numbers(camera: Any, take: Calla
     assert times == sorted(times)
     assert before < times[0] < times[-1] < datetime.now(timezone.utc)
     assert taker.source.counters().missed == 0
+
+
+def test_a_camera_clock_that_does_not_follow_utc_is_said(camera: Any) -> None:
+    camera.start()
+    with GigeSource(settings(clock="camera")) as source:
+        grab = Grab(block=1, host_ns=10**18, camera_ns=5 * 10**9, size_wh=(256, 128), data=bytes(256 * 128), fault=None)
+        item = source._item(grab)
+    assert isinstance(item, LostFrame)
+    assert "its clock is -999999995 s from this machine's: set both by PTP, or set clock to host" in item.reason
 
 
 @pytest.mark.parametrize(("pixel_format", "channels"), [("BayerRG8", 3), ("RGB8", 3), ("Mono16", 1)])
