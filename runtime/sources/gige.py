@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from jetspect.errors import InputError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import check_array
 from jetspect.runtime.sources.aravis import AravisCamera, Grab
 from jetspect.runtime.sources.genicam import Features
@@ -139,7 +139,8 @@ class GigeSource(LiveSource):
             yield self._lost("it never came: no buffer was free, or all of its packets were lost")
 
     def _item(self, grab: Grab) -> Frame | LostFrame:
-        at = _EPOCH + timedelta(microseconds=grab.host_ns // 1000)
+        # Where the first packet is the lost one, no time came with it.
+        at = _EPOCH + timedelta(microseconds=grab.host_ns // 1000) if grab.host_ns else utc_now()
         if grab.fault is not None or grab.size_wh is None:
             return self._lost(grab.fault or "it has no size", at)
         if self._settings.clock == "camera":

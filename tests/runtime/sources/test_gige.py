@@ -109,12 +109,14 @@ def test_a_camera_that_dies_and_comes_back_goes_on(
 
 def test_frames_that_lost_packets_are_never_used(camera: Any, take: Callable[[Source], Any]) -> None:
     camera.start("-r", "5")
+    before = datetime.now(timezone.utc)
     source = GigeSource(settings(roi=(0, 0, 512, 512)))
     taker = take(source)
     taker.wait(lambda: any("packets of it" in i.reason for i in taker.lost), "a frame that lost packets")
     taker.more(20)
     taker.end()
     assert source.counters().packets_missing > 0
+    assert all(i.captured_at >= before for i in taker.items)
     # The fake camera draws a wedge that moves by a level per frame; a packet of another frame would break it.
     for frame in taker.frames:
         assert set(np.unique(np.diff(frame.image.astype(int), axis=0))) <= {1, -254}
