@@ -26,7 +26,7 @@ format: $(VENV)/.stamp-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The broker that the tests start for real. apt is used when root, otherwise the command to run is printed.
+# The broker and the cameras that the tests start for real. apt is used when root, otherwise the command to run is printed.
 system-test:
 	@sh tests/system_packages.sh
 
@@ -41,7 +41,8 @@ $(VENV)/.stamp-demo: $(BIN)/python $(PACKAGE_FILES)
 	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[demo]'
 	@touch $@
 
-$(VENV)/.stamp-test: $(BIN)/python $(PACKAGE_FILES) tests/constraints.txt
+# PyGObject is built from source, so the system's parts come first.
+$(VENV)/.stamp-test: $(BIN)/python $(PACKAGE_FILES) tests/constraints.txt | system-test
 	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[test]'
 	@touch $@ $(VENV)/.stamp-demo
 

@@ -17,9 +17,7 @@ from jetspect.runtime.publishing.evidence import EvidenceSettings
 from jetspect.runtime.publishing.topics import check_level
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.settings import LocalPath, Settings, load_settings
-from jetspect.runtime.sources.folder import FolderSettings
-from jetspect.runtime.sources.synthetic import SyntheticSettings
-from jetspect.runtime.sources.video import VideoSettings
+from jetspect.runtime.sources import SourceSettings
 from jetspect.runtime.verdict import VerdictRules
 
 
@@ -99,7 +97,7 @@ class OutboxSettings(Settings):
     max_mb: int = Field(1024, ge=1, description="Then the oldest acknowledged results go; unsent ones never")
 
 
-Source = Annotated[FolderSettings | VideoSettings | SyntheticSettings, Field(discriminator="kind")]
+Source = Annotated[SourceSettings, Field(discriminator="kind")]
 
 
 class StationConfig(Settings):

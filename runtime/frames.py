@@ -62,6 +62,27 @@ class LostFrame:
     origin: str = ""
 
 
+@dataclass(frozen=True)
+class SourceCounters:
+    """How a source fares since its start; one without a device that could go away stays at the defaults.
+
+    Attributes
+    ----------
+    connected
+        Whether the device is there now.
+    missed
+        Frames that the device sent or captured and that never arrived here.
+    packets_missing, packets_resent
+        Of a network camera: lost on the way, and delivered after asking again.
+    """
+
+    connected: bool = True
+    reconnects: int = 0
+    missed: int = 0
+    packets_missing: int = 0
+    packets_resent: int = 0
+
+
 class Source(Protocol):
     """Delivers frames. Iterating ends when the source is exhausted or after :meth:`stop`."""
 
@@ -70,6 +91,8 @@ class Source(Protocol):
     def stop(self) -> None:
         """Ask the iteration to end soon; callable from any thread, more than once."""
         ...
+
+    def counters(self) -> SourceCounters: ...
 
     def close(self) -> None: ...
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 
 from jetspect.device.probe import hottest_c
@@ -24,6 +24,7 @@ from jetspect.runtime.publishing.messages import (
     EvidenceRef,
     HealthMessage,
     ResultMessage,
+    SourceInfo,
     StationAddress,
     result_message,
 )
@@ -186,6 +187,7 @@ class Station:
             acknowledged=sent.acknowledged if sent else 0,
             reconnects=sent.reconnects if sent else 0,
             temperature_c=hottest_c(),
+            source=SourceInfo(**asdict(self._parts.source.counters())),
         )
 
     def _beat(self) -> None:

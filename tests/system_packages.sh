@@ -3,11 +3,28 @@
 set -eu
 PATH="$PATH:/usr/sbin"
 missing=""
-command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
-# For the stub libraries that TensorRT's Python bindings are imported on.
-command -v gcc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+has() { command -v "$1" >/dev/null 2>&1; }
+typelib() { ls /usr/lib/*/girepository-1.0/"$1".typelib /usr/lib/girepository-1.0/"$1".typelib 2>/dev/null | grep -q .; }
+gst_plugin() { ls /usr/lib/*/gstreamer-1.0/libgst"$1".so 2>/dev/null | grep -q .; }
+
+has mosquitto || missing="$missing mosquitto"
+# For the CUDA kernels on the processor, the stub libraries that TensorRT's Python bindings are imported on, and PyGObject.
+has g++ || missing="$missing g++ libc6-dev"
+# PyGObject has no wheel: pip builds it from these.
+has pkg-config || missing="$missing pkg-config"
+pkg-config --exists gobject-introspection-1.0 2>/dev/null || missing="$missing libgirepository1.0-dev"
+pkg-config --exists cairo 2>/dev/null || missing="$missing libcairo2-dev"
+# A GigE Vision camera on loopback, and Aravis.
+has arv-fake-gv-camera-0.8 || missing="$missing aravis-tools"
+typelib Aravis-0.8 || missing="$missing gir1.2-aravis-0.8"
+# GStreamer with what its tests play, and an RTSP server.
+typelib GstApp-1.0 || missing="$missing gir1.2-gst-plugins-base-1.0"
+typelib GstRtspServer-1.0 || missing="$missing gir1.2-gst-rtsp-server-1.0"
+gst_plugin videotestsrc || missing="$missing gstreamer1.0-plugins-base"
+gst_plugin rtsp || missing="$missing gstreamer1.0-plugins-good"
+
 [ -z "$missing" ] && exit 0
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+if [ "$(id -u)" = 0 ] && has apt-get; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     # shellcheck disable=SC2086

@@ -146,6 +146,16 @@ class MetaMessage(Message):
     )
 
 
+class SourceInfo(Message):
+    """How the source of frames fares since the start."""
+
+    connected: bool = Field(True, description="Whether the camera or stream is there now")
+    reconnects: int = 0
+    missed: int = Field(0, description="Frames that the camera sent and that never arrived; each an UNKNOWN result")
+    packets_missing: int = Field(0, description="Network camera: packets lost on the way")
+    packets_resent: int = Field(0, description="Network camera: packets delivered after asking again")
+
+
 class HealthMessage(Message):
     """Counters since the start, QoS 0 on ``.../health``."""
 
@@ -166,6 +176,7 @@ class HealthMessage(Message):
     acknowledged: int
     reconnects: int
     temperature_c: float | None = None
+    source: SourceInfo = Field(default_factory=SourceInfo)
 
 
 MESSAGES: dict[str, type[Message]] = {

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
 from jetspect.runtime.settings import Settings
 from jetspect.runtime.sources.synthetic.part import MAX_SIDE_PX, MIN_SIDE_PX, render_part
 
@@ -57,6 +57,9 @@ class SyntheticSource:
             number += 1
             name = f"synthetic-{settings.seed}-{number:06d}"
             yield Frame(part.image, frame_id=name, part_id=f"P{number:06d}", origin=f"synthetic {part.texture}")
+
+    def counters(self) -> SourceCounters:
+        return SourceCounters()
 
     def stop(self) -> None:
         self._stop.set()

@@ -110,3 +110,29 @@ def test_a_watched_folder_takes_a_renamed_file_and_a_rewritten_one_again(
     (folder / "x.png").write_bytes(picture(200) + b"\0\0")
     assert came.wait(3)
     assert seen == ["x.png", "x.png"]
+
+
+def test_a_writer_that_pauses_does_not_cost_the_part(
+    watched: tuple[Path, FolderSource, list[str], threading.Event],
+) -> None:
+    folder, _, seen, came = watched
+    data = picture()
+    with (folder / "slow.png").open("wb") as stream:
+        stream.write(data[:50])
+        stream.flush()
+        assert not came.wait(0.4)  # twenty looks at a file that does not change
+        stream.write(data[50:])
+    assert came.wait(3)
+    assert seen == ["slow.png"]
+
+
+def test_a_watched_file_that_stays_unreadable_is_lost_once(tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(picture()[:50])
+    source = FolderSource(FolderSettings(path=tmp_path, watch=True, poll_s=0.02, patience_s=0.1))
+    items = iter(source)
+    lost = next(items)
+    assert isinstance(lost, LostFrame)
+    assert "truncated PNG" in lost.reason
+    (tmp_path / "next.png").write_bytes(picture())
+    assert next(items).frame_id == "next.png"
+    source.close()

@@ -57,4 +57,4 @@ def test_a_camera_that_is_not_there_is_tried_again_until_stopped() -> None:
 
 def test_credentials_in_an_address_do_not_reach_results() -> None:
     source = VideoSource(VideoSettings(device="rtsp://user:secret@camera/stream"))
-    assert "secret" not in source._origin
+    assert "secret" not in source._name

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import fcntl
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jetspect.runtime.frames import Frame, LostFrame, Source
+
+
+class FakeCamera:
+    """Aravis' GigE Vision camera on loopback, as a process that can be killed."""
+
+    serial = "GV01"
+    ip = "127.0.0.1"
+
+    def __init__(self) -> None:
+        binary = shutil.which("arv-fake-gv-camera-0.8")
+        assert binary is not None, "aravis-tools is not installed; run: make system-test"
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> FakeCamera:
+        self._process = subprocess.Popen([self._binary, "-i", self.ip, "-s", self.serial, *options])
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, "the fake camera ended"
+            # GigE Vision: read the register of the control privilege; whatever it answers, it is there.
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.settimeout(0.1)
+                probe.sendto(bytes.fromhex("42010080000400010000 0a00".replace(" ", "")), (self.ip, 3956))
+                try:
+                    probe.recv(64)
+                except OSError:
+                    continue
+                return self
+        raise AssertionError("the fake camera does not answer")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def camera() -> Iterator[FakeCamera]:
+    """A camera that is not started yet. GigE Vision has one fixed port, so one test at a time has it."""
+    with (Path(tempfile.gettempdir()) / "jetspect-tests-gige.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fake = FakeCamera()
+        yield fake
+        fake.kill()
+
+
+class Taker:
+    """Takes frames of a source in a thread of its own."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.items: list[Frame | LostFrame] = []
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for item in self.source:
+                self.items.append(item)
+        except BaseException as error:
+            self.error = error
+
+    @property
+    def frames(self) -> list[Frame]:
+        return [i for i in self.items if isinstance(i, Frame)]
+
+    @property
+    def lost(self) -> list[LostFrame]:
+        return [i for i in self.items if isinstance(i, LostFrame)]
+
+    def wait(self, until: Callable[[], object], what: str, timeout_s: float = 20) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not until():
+            assert time.monotonic() < deadline, f"{what} did not happen in {timeout_s:g} s"
+            assert self.error is None, self.error
+            time.sleep(0.01)
+
+    def more(self, count: int) -> None:
+        """Wait for so many more good frames."""
+        target = len(self.frames) + count
+        self.wait(lambda: len(self.frames) >= target, f"{count} more frames")
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def end(self) -> None:
+        self.source.stop()
+        self._thread.join(timeout=15)
+        assert self.ended, "the source does not stop"
+        self.source.close()
+
+
+@pytest.fixture
+def take() -> Iterator[Callable[[Source], Taker]]:
+    takers: list[Taker] = []
+
+    def make(source: Source) -> Taker:
+        takers.append(Taker(source))
+        return takers[-1]
+
+    yield make
+    for taker in takers:
+        taker.end()

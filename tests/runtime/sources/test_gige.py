@@ -1,0 +1,242 @@
+"""Against Aravis' own GigE Vision camera, which speaks the real protocol on loopback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jetspect.errors import InputError, MissingDependencyError, SourceError
+from jetspect.runtime.frames import Frame, LostFrame, Source
+from jetspect.runtime.sources.aravis import AravisCamera, Grab, find_cameras
+from jetspect.runtime.sources.gige import GigeSettings, GigeSource, blocks_between
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def settings(**changes: Any) -> GigeSettings:
+    quick = {"ip": "127.0.0.1", "retry_s": 0.05, "retry_max_s": 0.2, "frame_rate_hz": 50, "roi": (0, 0, 256, 128)}
+    return GigeSettings(**{"packet_size": 8192, **quick, **changes})
+
+
+def test_a_camera_is_found_by_its_serial_number(camera: Any) -> None:
+    camera.start()
+    (found,) = find_cameras()
+    assert (found.serial, found.address, found.model) == ("GV01", "127.0.0.1", "Fake")
+    GigeSource(settings(ip=None, serial="GV01")).close()
+    with pytest.raises(SourceError, match=r"no GigE camera with serial 'GV02' answers; found: GV01 \(Aravis Fake at"):
+        GigeSource(settings(ip=None, serial="GV02"))
+
+
+def test_the_command_lists_cameras(camera: Any) -> None:
+    command = [sys.executable, "-m", "jetspect", "device", "cameras", "--json"]
+    camera.start()
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert [c["serial"] for c in json.loads(listed.stdout)["cameras"]] == ["GV01"]
+    camera.kill()
+    nothing = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert (nothing.returncode, json.loads(nothing.stdout)) == (1, {"cameras": []})
+
+
+def test_frames_come_with_size_time_and_running_numbers(camera: Any, take: Callable[[Source], Any]) -> None:
+    camera.start()
+    before = datetime.now(timezone.utc)
+    taker = take(GigeSource(settings(clock="camera")))
+    taker.more(10)
+    taker.end()
+    frames = taker.frames
+    assert not taker.lost
+    assert [f.frame_id for f in frames] == [f"{n:08d}" for n in range(1, len(frames) + 1)]
+    assert {f.size_wh for f in frames} == {(256, 128)}
+    assert all(f.image.dtype == np.uint8 and f.image.ndim == 2 and f.image.std() > 10 for f in frames)
+    times = [f.captured_at for f in frames]
+    assert times == sorted(times)
+    assert before < times[0] < times[-1] < datetime.now(timezone.utc)
+    assert taker.source.counters().missed == 0
+
+
+def test_a_camera_clock_that_does_not_follow_utc_is_said(camera: Any) -> None:
+    camera.start()
+    with GigeSource(settings(clock="camera")) as source:
+        grab = Grab(block=1, host_ns=10**18, camera_ns=5 * 10**9, size_wh=(256, 128), data=bytes(256 * 128), fault=None)
+        item = source._item(grab)
+    assert isinstance(item, LostFrame)
+    assert "its clock is -999999995 s from this machine's: set both by PTP, or set clock to host" in item.reason
+
+
+@pytest.mark.parametrize(("pixel_format", "channels"), [("BayerRG8", 3), ("RGB8", 3), ("Mono16", 1)])
+def test_pixel_formats_arrive_as_grey_or_bgr(
+    camera: Any, take: Callable[[Source], Any], pixel_format: str, channels: int
+) -> None:
+    camera.start()
+    taker = take(GigeSource(settings(pixel_format=pixel_format)))
+    taker.more(1)
+    assert taker.frames[0].image.shape == ((128, 256, 3) if channels == 3 else (128, 256))
+
+
+def test_a_camera_that_dies_and_comes_back_goes_on(
+    camera: Any, take: Callable[[Source], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    camera.start()
+    source = GigeSource(settings())
+    taker = take(source)
+    taker.more(3)
+    assert source.counters().connected
+    camera.kill()
+    taker.wait(lambda: not source.counters().connected, "noticing that the camera is gone")
+    camera.start()
+    taker.more(5)
+    counters = source.counters()
+    assert (counters.connected, counters.reconnects) == (True, 1)
+    assert re.search(
+        r"camera 127\.0\.0\.1 (no longer answers|sent no frame for).*; trying again in 0\.0\d? s", caplog.text
+    )
+    assert "camera 127.0.0.1 is there again" in caplog.text
+    ids = [f.frame_id for f in taker.items]
+    assert len(set(ids)) == len(ids)
+
+
+def test_frames_that_lost_packets_are_never_used(camera: Any, take: Callable[[Source], Any]) -> None:
+    camera.start("-r", "5")
+    before = datetime.now(timezone.utc)
+    source = GigeSource(settings(roi=(0, 0, 512, 512)))
+    taker = take(source)
+    taker.wait(lambda: any("packets of it" in i.reason for i in taker.lost), "a frame that lost packets")
+    taker.more(20)
+    taker.end()
+    assert source.counters().packets_missing > 0
+    assert all(i.captured_at >= before for i in taker.items)
+    # The fake camera draws a wedge that moves by a level per frame; a packet of another frame would break it.
+    for frame in taker.frames:
+        assert set(np.unique(np.diff(frame.image.astype(int), axis=0))) <= {1, -254}
+
+
+def test_frames_that_found_no_buffer_are_delivered_as_lost(camera: Any) -> None:
+    camera.start()
+    with GigeSource(settings(buffers=2)) as source:
+        items: list[Frame | LostFrame] = []
+        for item in source:
+            items.append(item)
+            if len(items) == 1:
+                time.sleep(0.3)  # long enough for 15 frames
+            if len(items) == 30:
+                source.stop()
+    lost = [i for i in items if isinstance(i, LostFrame) and "no buffer was free" in i.reason]
+    assert len(lost) >= 3
+    assert source.counters().missed == len(lost)
+    assert [i.frame_id for i in items] == [f"{n:08d}" for n in range(1, len(items) + 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"features": {"Exposure": 5}}, r"no feature 'Exposure'; near: Exposure\w+.* All of them: arv-tool"),
+        ({"exposure_us": 5.0}, r"refuses ExposureTimeAbs = 5\.0: .*lower than allowed.*takes 10 to 1e\+07"),
+        ({"gain": 0.5}, r"GainRaw takes a whole number; it takes 0 to 10; got 0\.5"),
+        ({"gain": 11}, r"refuses GainRaw = 11"),
+        ({"pixel_format": "Mono12"}, r"refuses PixelFormat = 'Mono12': .*it takes BayerBG8, .*Mono8"),
+        ({"roi": (1000, 0, 2048, 100)}, r"ends at 3048 x 100 px, the sensor ends at 2048 x 2048"),
+        ({"trigger": "Line9", "frame_rate_hz": None}, r"refuses TriggerSource = 'Line9'.*it takes Line0, Software"),
+        ({"features": {"TriggerSoftware": 3}}, "is a command; only true"),
+        ({"features": {"ImageFormatControl": 3}}, "is a group of features"),
+        ({"features": {"GainAuto": "Sometimes"}}, "it takes Off"),
+    ],
+)
+def test_what_the_camera_does_not_take_is_said(camera: Any, changes: dict[str, Any], says: str) -> None:
+    camera.start()
+    with pytest.raises(InputError, match=says):
+        GigeSource(settings(**changes))
+    GigeSource(settings()).close()  # and the camera is free again
+
+
+def test_settings_reach_the_camera(camera: Any) -> None:
+    camera.start()
+    source = GigeSource(
+        settings(roi=(64, 32, 320, 240), exposure_us=1234, gain=7, packet_size=4000, features={"GainAuto": "Off"})
+    )
+    source.close()
+    held = AravisCamera("127.0.0.1")
+    names = ("OffsetX", "OffsetY", "Width", "Height", "ExposureTimeAbs", "GainRaw", "GevSCPSPacketSize")
+    device = held.handle.get_device()
+    assert [float(device.get_feature(n).get_value_as_string()) for n in names] == [64, 32, 320, 240, 1234, 7, 4000]
+    del device
+    held.close()
+
+
+def test_a_camera_that_is_not_there_or_in_use_is_said(camera: Any) -> None:
+    with pytest.raises(SourceError, match=r"camera 127\.0\.0\.1 does not answer .*check its power"):
+        GigeSource(settings())
+    camera.start()
+    with (
+        GigeSource(settings()) as _,
+        pytest.raises(SourceError, match="GV01 is in use by another program; end that one"),
+    ):
+        GigeSource(settings())
+    GigeSource(settings()).close()
+
+
+def test_a_triggered_camera_may_wait_and_a_free_running_one_may_not(camera: Any, take: Callable[[Source], Any]) -> None:
+    camera.start()
+    waiting = take(GigeSource(settings(trigger="Line0", frame_rate_hz=None, timeout_s=0.2)))
+    waiting.wait(lambda: waiting.source.counters().connected, "the camera stands ready")
+    assert not waiting.ended
+    waiting.end()
+    assert waiting.source.counters().reconnects == 0
+
+
+def test_another_size_after_a_restart_is_unusable_and_says_so(camera: Any, take: Callable[[Source], Any]) -> None:
+    camera.start()
+    other = AravisCamera("127.0.0.1")
+    other.handle.set_region(0, 0, 300, 200)
+    other.close()
+    source = GigeSource(settings(roi=None))
+    taker = take(source)
+    taker.more(2)
+    camera.kill()
+    camera.start()  # with its own 512 x 512
+    taker.wait(lambda: "has 512 x 512 px in grey, the first ones had 300 x 200" in str(taker.lost[-1:]), "lost frames")
+    assert {f.size_wh for f in taker.frames} == {(300, 200)}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "missed"),
+    [(1, 2, 0), (1, 5, 3), (65535, 1, 0), (65534, 2, 2), (500, 1, 0), (7, 7, 0), (2**40, 2**40 + 3, 2), (70000, 1, 0)],
+)
+def test_the_camera_s_count_wraps_and_starts_anew(before: int, now: int, missed: int) -> None:
+    assert blocks_between(before, now) == missed
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ip": None}, "give one of serial and ip"),
+        ({"serial": "GV01"}, "give one of serial and ip"),
+        ({"trigger": "Software", "frame_rate_hz": None}, "nothing here sends software triggers"),
+        ({"trigger": "Line1"}, "frame_rate_hz is for free running"),
+        ({"trigger_edge": "RisingEdge"}, "is for a trigger"),
+        ({"roi": (0, 0, 0, 5)}, "width and height from 1"),
+        ({"pixel_format": "YUV422_8"}, "is none of Mono8"),
+        ({"packet_size": 100_000}, "less than or equal to 16384"),
+        ({"retry_s": 5.0}, "is shorter than retry_s"),
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        settings(**changes)
+
+
+def test_without_pygobject_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gi", None)
+    with pytest.raises(MissingDependencyError, match=r"PyGObject .*apt-get install gir1\.2-aravis-0\.8 python3-gi"):
+        GigeSource(settings())

@@ -1,0 +1,202 @@
+"""Against the real GStreamer and a real RTSP server."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from jetspect.errors import InputError, MissingDependencyError
+from jetspect.runtime.frames import Frame, LostFrame, Source
+from jetspect.runtime.sources.gstreamer import GStreamerSettings, GStreamerSource
+
+SERVER = Path(__file__).resolve().parents[2] / "helpers" / "rtsp_server.py"
+
+
+def source(pipeline: str, **changes: Any) -> GStreamerSource:
+    return GStreamerSource(GStreamerSettings(pipeline=pipeline, retry_s=0.05, retry_max_s=0.1, **changes))
+
+
+def playing(pattern: str, caps: str = "width=101,height=64", buffers: int = 5) -> str:
+    return (
+        f"videotestsrc pattern={pattern} num-buffers={buffers} ! video/x-raw,{caps} ! videoconvert ! appsink sync=false"
+    )
+
+
+def test_colours_come_as_bgr_and_rows_without_their_padding() -> None:
+    frames = list(source(playing("red"), at_end="stop", drop=False))
+    assert [f.frame_id for f in frames] == [f"{n:08d}" for n in range(1, 6)]
+    for frame in frames:
+        assert isinstance(frame, Frame)
+        assert frame.image.shape == (64, 101, 3)
+        assert (np.abs(frame.image.astype(int) - (0, 0, 255)) <= 2).all()
+        assert frame.origin == "videotestsrc pattern=red num-buffers=5"
+
+
+def test_grey_is_asked_for_by_name_and_is_the_luma_of_the_stream() -> None:
+    caps = "format=I420,width=101,height=64"
+    (frame,) = source(playing("white", caps, buffers=1), at_end="stop", drop=False, pixel_format="GRAY8")
+    assert isinstance(frame, Frame)
+    assert frame.image.shape == (64, 101)
+    assert (frame.image == 235).all()  # white in video range; it is not stretched
+
+
+def test_a_lossless_file_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (48, 67, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    pipeline = f"filesrc location={tmp_path}/a.png ! pngdec ! videoconvert ! appsink"
+    (frame,) = source(pipeline, at_end="stop", drop=False)
+    assert isinstance(frame, Frame)
+    assert (frame.image == image).all()
+
+
+def test_an_end_begins_the_stream_again_when_it_should(take: Callable[[Source], Any]) -> None:
+    looping = source(playing("snow", buffers=2), drop=False)
+    taker = take(looping)
+    taker.more(6)
+    assert looping.counters().reconnects >= 2
+
+
+def test_a_slow_taker_gets_every_frame_dropped_in_its_place() -> None:
+    pipeline = "videotestsrc is-live=true ! video/x-raw,format=BGR,width=64,height=64,framerate=100/1 ! appsink"
+    items: list[Frame | LostFrame] = []
+    slow = source(pipeline, frames=2)
+    for item in slow:
+        items.append(item)
+        if len(items) == 1:
+            time.sleep(0.3)
+        if len(items) >= 40:
+            slow.stop()
+    lost = [i for i in items if isinstance(i, LostFrame)]
+    assert len(lost) >= 5
+    assert isinstance(items[1], LostFrame)
+    assert all("dropped in the appsink" in i.reason for i in lost)
+    assert slow.counters().missed == len(lost)
+    assert [i.frame_id for i in items] == [f"{n:08d}" for n in range(1, len(items) + 1)]
+
+
+def test_a_live_frame_has_the_time_of_its_capture() -> None:
+    """Frames that waited in the pipeline say when they were captured, not when they were taken."""
+    pipeline = (
+        "videotestsrc is-live=true ! video/x-raw,format=BGR,width=64,height=64,framerate=50/1 "
+        "! queue min-threshold-time=400000000 ! appsink sync=false"
+    )
+    delayed = source(pipeline)
+    for item in delayed:
+        age = datetime.now(timezone.utc) - item.captured_at
+        delayed.stop()
+        assert timedelta(seconds=0.3) < age < timedelta(seconds=5)
+
+
+def test_another_size_in_the_stream_is_unusable_and_says_so(tmp_path: Path) -> None:
+    for n, side in enumerate((64, 64, 96)):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), np.zeros((64, side, 3), np.uint8))
+    pipeline = (
+        f"multifilesrc location={tmp_path}/%d.png caps=image/png,framerate=25/1 ! pngdec ! videoconvert ! appsink"
+    )
+    items = list(source(pipeline, at_end="stop", drop=False))
+    assert [type(i) for i in items] == [Frame, Frame, LostFrame]
+    assert "it has 96 x 64 px in colour, the first ones had 64 x 64 px in colour" in str(items[2])
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "says"),
+    [
+        ("videotestsrc ! nosuch ! appsink", 'no element "nosuch"; install the plugin'),
+        ("videotestsrc pattern=nope ! appsink", 'could not set property "pattern"'),
+        ("videotestsrc ! audioconvert ! appsink", "could not link videotestsrc"),
+        ("videotestsrc !! appsink", "syntax error; try it with gst-launch"),
+        ("videotestsrc ! fakesink", r"has 0 appsinks; it must end in one"),
+        ("videotestsrc", r"has 0 appsinks"),
+        ("rtspsrc location=rtsp://me:secret@cam/ user-pw=secret ! nosuch ! appsink", r"rtsp://cam/ user-pw=\.\.\. !"),
+    ],
+)
+def test_a_wrong_pipeline_is_refused_in_gstreamer_s_words(pipeline: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        source(pipeline)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "says"),
+    [
+        ("v4l2src device=/dev/video97 ! videoconvert ! appsink", "Cannot identify device '/dev/video97'"),
+        ("filesrc location=/nowhere.png ! pngdec ! videoconvert ! appsink", "No such file"),
+        ("videotestsrc ! capsfilter caps=video/x-raw,format=I420 ! identity ! appsink", "put videoconvert before it"),
+        ("videotestsrc ! video/x-raw,format=BGR ! valve drop=true ! appsink", r"no frame came for 0\.2 s"),
+    ],
+)
+def test_a_stream_that_does_not_start_is_told_and_tried_again(
+    take: Callable[[Source], Any], caplog: pytest.LogCaptureFixture, pipeline: str, says: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    taker = take(source(pipeline, timeout_s=0.2))
+    taker.wait(lambda: caplog.text.count("trying again in") >= 2, "a second try")
+    assert says.replace("\\", "") in caplog.text
+    assert not taker.items
+
+
+class RtspServer:
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, width: int = 160, height: int = 120) -> None:
+        command = [sys.executable, SERVER, str(self.port), str(width), str(height)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@pytest.fixture
+def rtsp() -> Iterator[RtspServer]:
+    server = RtspServer()
+    yield server
+    server.kill()
+
+
+def test_an_rtsp_stream_outlives_its_server(
+    rtsp: RtspServer, take: Callable[[Source], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pipeline = (
+        f"rtspsrc location=rtsp://user:secret@127.0.0.1:{rtsp.port}/test protocols=tcp latency=50 "
+        "! rtpjpegdepay ! jpegdec ! videoconvert ! appsink sync=false"
+    )
+    stream = source(pipeline, timeout_s=3)
+    taker = take(stream)
+    taker.wait(lambda: "trying again" in caplog.text, "a try before the server is there")
+    rtsp.start()
+    taker.more(5)
+    rtsp.kill()
+    taker.wait(lambda: not stream.counters().connected, "noticing that the server is gone")
+    rtsp.start()
+    taker.more(5)
+    assert (stream.counters().connected, stream.counters().reconnects) == (True, 1)
+    assert {f.size_wh for f in taker.frames} == {(160, 120)}
+    assert "secret" not in caplog.text
+    assert "secret" not in taker.frames[0].origin
+
+
+def test_without_pygobject_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gi", None)
+    with pytest.raises(MissingDependencyError, match=r"PyGObject .*apt-get install gir1\.2-gst-plugins-base-1\.0"):
+        source("videotestsrc ! appsink")
