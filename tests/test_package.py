@@ -146,6 +146,10 @@ def test_a_plain_install_is_lean_and_works(lean: Path, tmp_path: Path, capsys: p
     )
     assert refused.returncode == 2
     assert "pip install 'jetspect[export]'" in refused.stderr
+    refused = subprocess.run([command, "device", "selftest"], capture_output=True, text=True, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "pip install 'jetspect[cuda]'" in refused.stderr
+    assert (site / "jetspect/runtime/postprocess/kernels.cu").is_file()
 
 
 def test_no_machine_path_stands_in_the_sources() -> None:
