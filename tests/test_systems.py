@@ -38,6 +38,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "segdec": ("kolektor.toml", {"width": 0.125}),
 }
 """Model -> its training file, and what makes it small."""
+LARGE = ("res50-unet", "effunet-b3", "effunet-b7")
 MODES = {"effunet": "blend", "segdec": "whole"}
 
 
@@ -101,9 +102,16 @@ def shrunk(name: str, data: Path) -> TrainConfig:
     shipped["data"] = {"dataset": "folder", "path": str(data)}
     shipped["model"] |= {"name": name, "kwargs": kwargs}
     shipped["crops"] |= {"size_wh": [128, 128] if shipped["crops"]["whole"] else [96, 96], "batch": 4}
-    shipped["schedule"] |= {"steps": 30, "epochs": None, "validate_every": 15, "save_every": 30, "learning_rate": 3e-3}
+    steps = 10 if name in LARGE else 30
+    shipped["schedule"] |= {
+        "steps": steps,
+        "epochs": None,
+        "validate_every": steps // 2,
+        "save_every": steps,
+        "learning_rate": 3e-3,
+    }
     for phase in shipped["phases"]:
-        phase |= {"steps": 30, "epochs": None}
+        phase |= {"steps": steps, "epochs": None}
     return parse_settings({**shipped, "threads": 1}, TrainConfig, where=file)
 
 

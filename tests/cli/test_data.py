@@ -1,18 +1,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-
-def jetspect(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jetspect", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180)
+from commands import jetspect
 
 
 @pytest.fixture

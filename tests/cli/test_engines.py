@@ -5,28 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import pytest
+from rendered import rendered_set
 from trt_machine import Machine
 from typer.testing import CliRunner
 
 from jetspect.cli import app
-from jetspect.runtime.bundle import Bundle
-from jetspect.runtime.sources.synthetic import render_part
 
 DEMO = str(Path(__file__).parents[2] / "bundles/metal-demo")
 
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Path:
-    """A folder of one part with defects and its mask, as ``evaluate`` reads them."""
-    part = render_part(100, (500, 400), texture="brushed", defects=4)
-    for kind, image in (("images", part.image), ("masks", part.mask.clip(max=3))):
-        (tmp_path / kind).mkdir()
-        assert cv2.imwrite(str(tmp_path / kind / "part.png"), image)
-    names = [c.name for c in Bundle.open(Path(DEMO)).manifest.output.classes]
-    (tmp_path / "classes.txt").write_text("\n".join(names))
-    return tmp_path
+    return rendered_set(tmp_path / "parts", 1)
 
 
 def answer(*arguments: str) -> dict[str, object]:
@@ -39,7 +30,7 @@ def answer(*arguments: str) -> dict[str, object]:
 def test_tensorrt_finds_what_the_processor_finds(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JETSPECT_ENGINE_DIR", str(tmp_path / "engines"))
     Machine(monkeypatch).install()
-    image, shape = str(parts / "images" / "part.png"), ["--tile", "384", "--batch", "2"]
+    image, shape = str(parts / "images" / "part-0.png"), ["--tile", "384", "--batch", "2"]
     answer("build", DEMO, "--precision", "fp32", *shape)
     host, device = (answer("inspect", DEMO, image, "--engine", e, *shape) for e in ("onnxruntime", "tensorrt"))
     assert str(device["engine"]).startswith("tensorrt 10.13")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Done, jetspect
 from onnx import TensorProto, helper, numpy_helper
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLE = REPOSITORY / "bundles" / "metal-demo"
 
 
-def jetspect(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jetspect", "bundle", "lint", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=REPOSITORY)
+def lint(*words: object) -> Done:
+    return jetspect("bundle", "lint", *words)
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +32,18 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_bundle_is_looked_at_graph_by_graph() -> None:
-    done = jetspect(BUNDLE, "--json")
+    done = lint(BUNDLE, "--json")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert [g["graph"] for g in data["graphs"]] == ["fp32", "fp16"]
     assert data["counts"]["error"] == 0
     assert all(g["targets"] == ["8.6", "10.3", "10.13", "11"] for g in data["graphs"])
-    one = json.loads(jetspect(BUNDLE, "--precision", "fp16", "--target", "11", "--target", "10.3", "--json").stdout)
+    one = json.loads(lint(BUNDLE, "--precision", "fp16", "--target", "11", "--target", "10.3", "--json").stdout)
     assert [(g["precision"], g["targets"]) for g in one["graphs"]] == [("fp16", ["11", "10.3"])]
 
 
 def test_an_error_is_exit_1_and_every_node_is_in_the_json(bad: Path) -> None:
-    done = jetspect(bad, "--json")
+    done = lint(bad, "--json")
     assert done.returncode == 1, done.stderr
     data = json.loads(done.stdout)
     assert data["counts"] == {"error": 5, "warning": 0, "note": 0}
@@ -56,7 +54,7 @@ def test_an_error_is_exit_1_and_every_node_is_in_the_json(bad: Path) -> None:
 
 
 def test_the_table_groups_nodes_and_fits_whatever_they_are_called(bad: Path) -> None:
-    done = jetspect(bad)
+    done = lint(bad)
     assert done.returncode == 1, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "[red]very_long_name" in done.stdout and "+ 2 more" in done.stdout and "det3" not in done.stdout
@@ -68,9 +66,9 @@ def test_a_graph_with_nothing_against_it_says_so(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
     path = tmp_path / "good.onnx"
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
-    done = jetspect(path)
+    done = lint(path)
     assert (done.returncode, "nothing against TensorRT 8.6" in done.stdout) == (0, True), done.stderr
-    assert "not-quantised" in jetspect(path, "--precision", "int8").stdout
+    assert "not-quantised" in lint(path, "--precision", "int8").stdout
 
 
 @pytest.mark.parametrize(
@@ -84,6 +82,6 @@ def test_a_graph_with_nothing_against_it_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_linted_is_exit_2(words: tuple[object, ...], says: str) -> None:
-    done = jetspect(*words, "--json")
+    done = lint(*words, "--json")
     assert done.returncode == 2
     assert says in json.loads(done.stdout)["error"]["message"]

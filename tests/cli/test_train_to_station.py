@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
+from commands import jetspect
 
 from jetspect.runtime.sources.synthetic import render_part
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def jetspect(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jetspect", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=cwd)
 
 
 @pytest.mark.timeout(290)
@@ -40,10 +34,10 @@ def test_a_model_goes_from_images_to_a_verdict(tmp_path: Path) -> None:
         size_wh = [128, 128]
         batch = 2
         [schedule]
-        steps = 30
+        steps = 12
         warmup = 2
-        validate_every = 15
-        save_every = 15
+        validate_every = 6
+        save_every = 6
         """
     )
     trained = jetspect("train", "train.toml", "--out", "run", "--json", cwd=tmp_path)
