@@ -25,6 +25,7 @@ from jetspect.cli import (
     export,
     inspect,
     run,
+    schema,
     study,
     subscribe,
     train,
@@ -54,6 +55,7 @@ app.command()(calibrate.calibrate)
 app.command()(build.build)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
+app.command()(schema.schema)
 
 
 def _version(asked: bool) -> None:

@@ -23,7 +23,8 @@ from paho.mqtt.properties import Properties
 from jetspect.errors import InputError, PublishError
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress, json_schema, result_message
+from jetspect.runtime.publishing.contract import json_schema
+from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress, result_message
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.subscriber import MqttSubscriber, ResultReader
