@@ -96,7 +96,9 @@ class OutboxSettings(Settings):
 
     path: LocalPath = Field(Path("outbox.sqlite"), validate_default=True, description="SQLite file")
     keep_hours: float = Field(72.0, ge=0, description="Acknowledged results stay this long for a replay")
-    max_mb: int = Field(1024, ge=1, description="Then the oldest acknowledged results go; unsent ones never")
+    max_mb: int = Field(
+        1024, ge=1, description="Above it pictures go first, then the oldest acknowledged results; unsent ones never"
+    )
 
 
 Source = Annotated[FolderSettings | VideoSettings | SyntheticSettings, Field(discriminator="kind")]
