@@ -62,7 +62,8 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
                 golden=str(golden),
             )
 
-        publisher = MqttPublisher(config.broker, outbox, topics, meta) if config.broker is not None else None
+        broker = config.broker
+        publisher = MqttPublisher(broker, outbox, topics, meta, config.commands) if broker is not None else None
         source = opened.enter_context(open_source(config.source))
         parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result)
         station = Station(

@@ -13,6 +13,7 @@ from jetspect.runtime.foreground import ForegroundSettings
 from jetspect.runtime.inspector import InspectorSettings
 from jetspect.runtime.manifest import Precision
 from jetspect.runtime.publishing.broker import BrokerSettings
+from jetspect.runtime.publishing.commands import CommandSettings
 from jetspect.runtime.publishing.evidence import EvidenceSettings
 from jetspect.runtime.publishing.topics import check_level
 from jetspect.runtime.region import TilingSettings
@@ -119,6 +120,7 @@ class StationConfig(Settings):
     queue: QueueSettings = Field(default_factory=QueueSettings)
     outbox: OutboxSettings = Field(default_factory=OutboxSettings)
     broker: BrokerSettings | None = Field(None, description="Without it results only wait in the outbox")
+    commands: CommandSettings = Field(default_factory=CommandSettings)
     evidence: EvidenceSettings | None = Field(None, description="Without it no pictures are kept")
     health_s: float = Field(10.0, ge=1, description="Seconds between two health messages")
     drain_s: float = Field(30.0, ge=0, description="On shutdown, seconds to deliver what is still in the outbox")

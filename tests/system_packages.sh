@@ -4,6 +4,9 @@ set -eu
 PATH="$PATH:/usr/sbin"
 missing=""
 command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
+# Networks that tests cut: ip, unshare, nsenter.
+command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
+command -v unshare >/dev/null 2>&1 || missing="$missing util-linux"
 # For the stub libraries that TensorRT's Python bindings are imported on.
 command -v gcc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 [ -z "$missing" ] && exit 0

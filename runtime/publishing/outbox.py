@@ -152,10 +152,10 @@ class Outbox:
         )
         return self._change(sql, first, last, topic)
 
-    def span(self, topic: str) -> tuple[int, int] | None:
-        """Return the oldest and the newest ``seq`` that are still here on one topic."""
-        first, last = self._file.read("SELECT MIN(seq), MAX(seq) FROM outbox WHERE topic = ?", (topic,))[0]
-        return None if first is None else (first, last)
+    def span(self) -> tuple[int, int] | None:
+        """Return the oldest and the newest ``seq`` that are still here."""
+        found = self._file.read("SELECT (SELECT MIN(seq) FROM outbox), (SELECT MAX(seq) FROM outbox)")[0]
+        return None if found[0] is None else (found[0], found[1])
 
     def note_connection(self, *, sound: bool) -> None:
         """Remember that a connection is open (not sound: anything may happen), or that it ended in good order (sound)."""
