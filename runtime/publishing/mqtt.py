@@ -21,7 +21,7 @@ from jetspect.runtime.publishing.commands import Commands, CommandSettings
 from jetspect.runtime.publishing.link import Event, Link
 from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
-from jetspect.runtime.publishing.properties import result_properties
+from jetspect.runtime.publishing.properties import ResultProperties
 from jetspect.runtime.publishing.topics import Topics
 
 __all__ = ["BrokerSettings", "Counters", "MqttPublisher", "TlsSettings"]
@@ -81,13 +81,14 @@ class MqttPublisher(Link):
         """Say that the outbox has something new."""
         if not self._waking:  # one wake-up is enough for any number of rows
             self._waking = True
-            self._events.put(("wake", None))
+            self._wake()
 
     def health(self, message: HealthMessage) -> None:
         """Publish counters at QoS 0; lost while the broker is away."""
         client = self._client
         if client is not None:
             client.publish(self._topics.health, message.payload(), qos=0)
+            self._wake()
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything is acknowledged, at most so long; return how many are still in the outbox."""
@@ -197,6 +198,8 @@ class MqttPublisher(Link):
         room = self._window - len(self._inflight) - len(self._own)
         if room <= 0 or now < self._hold_until:
             return
+        if room < self._window // 4 and self._inflight:
+            return  # answers are on their way: a few rows at a time would cost a query each
         if any(at <= now for at in self._put_off.values()):
             self._put_off = {seq: at for seq, at in self._put_off.items() if at > now}
             self._next = 0
@@ -216,7 +219,7 @@ class MqttPublisher(Link):
                     self._largest,
                 )
                 continue
-            extra = result_properties(row.seq, row.event_id) if self._settings.protocol == "5" else None
+            extra = ResultProperties(row.seq, row.event_id) if self._settings.protocol == "5" else None
             info = client.publish(row.topic, row.payload, qos=1, properties=extra)
             if info.rc != paho.MQTT_ERR_SUCCESS:
                 return  # the connection is going; the row goes out on the next one

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from jetspect.runtime.publishing.steady_clock import SteadyClock
 
 _BATCH, _SMALL_BATCH = 1000, 50  # rows deleted per transaction, so that a commit never waits long; on a full disk
 _RESERVE_BYTES = 8 * 1024 * 1024  # more than SQLite's log grows to before it is written back
+_ACK = "UPDATE delivery SET acked_at = ? WHERE seq = ? AND acked_at IS NULL"
 Build = Callable[[int, str], bytes]
 
 
@@ -33,6 +35,12 @@ class Row:
     payload: bytes
 
 
+def _taken_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass
 class _Wish:
     """One message that waits for the next transaction."""
@@ -43,6 +51,8 @@ class _Wish:
     seq: int = 0
     error: BaseException | None = None
     done: bool = False
+    turn: threading.Lock = field(default_factory=_taken_lock)
+    """Released when it is done, or when it is its turn to write for all who wait."""
 
 
 class Outbox:
@@ -72,6 +82,8 @@ class Outbox:
         times += self._file.read("SELECT created_at FROM outbox ORDER BY seq DESC LIMIT 1")
         self._clock = SteadyClock(clock, max((at for (at,) in times if at), default=0.0))
         self._waiting: list[_Wish] = []
+        self._writing = False
+        self._acked: list[tuple[float, int]] = []
         self._gate = threading.Lock()
 
     def commit(self, topic: str, build: Build) -> tuple[int, str]:
@@ -84,9 +96,18 @@ class Outbox:
         wish = _Wish(topic, build)
         with self._gate:
             self._waiting.append(wish)
-        with self._file.lock:  # whoever gets it writes for all who wait
-            if not wish.done:
-                self._commit_waiting()
+            alone, self._writing = not self._writing, True
+        if not alone:
+            wish.turn.acquire()
+        if not wish.done:
+            try:
+                with self._file.lock:
+                    self._commit_waiting()
+            finally:
+                with self._gate:
+                    self._writing = bool(self._waiting)
+                    if self._waiting:
+                        self._waiting[0].turn.release()
         if wish.error is not None:
             raise wish.error
         return wish.seq, wish.event_id
@@ -99,15 +120,21 @@ class Outbox:
                 raise PublishError(
                     f"outbox {self._file.path} cannot grow: its disk is full; free space on it, nothing queued is lost"
                 )
-            self._file.write(lambda db: self._insert(db, wishes))
+            acked = self._take_acked()
+            try:
+                self._file.write(lambda db: self._insert(db, wishes, acked))
+            except BaseException:
+                self._give_back(acked)
+                raise
         except BaseException as error:
             for wish in wishes:
                 wish.error = wish.error or error
         finally:
             for wish in wishes:
                 wish.done = True
+                wish.turn.release()
 
-    def _insert(self, db: sqlite3.Connection, wishes: list[_Wish]) -> None:
+    def _insert(self, db: sqlite3.Connection, wishes: list[_Wish], acked: list[tuple[float, int]]) -> None:
         found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         seq, now, rows = found[0] if found else 0, self._clock.now(), []
         for wish in wishes:
@@ -120,6 +147,7 @@ class Outbox:
             wish.seq, wish.error = seq, None
             rows.append((seq, wish.event_id, wish.topic, payload, now))
         self._file.mark.cover(seq)
+        db.executemany(_ACK, acked)
         db.executemany("INSERT INTO outbox (seq, event_id, topic, payload, created_at) VALUES (?, ?, ?, ?, ?)", rows)
         db.executemany("INSERT INTO delivery (seq) VALUES (?)", [row[:1] for row in rows])
 
@@ -129,17 +157,48 @@ class Outbox:
             "SELECT seq, event_id, topic, payload FROM delivery JOIN outbox USING (seq) "
             "WHERE acked_at IS NULL AND seq > ? ORDER BY seq LIMIT ?"
         )
-        return [Row(*row) for row in self._file.read(query, (after_seq, limit))]
+        # Acknowledgements taken before reading: those written meanwhile are in what is read.
+        with self._gate:
+            acked = {seq for _, seq in self._acked}
+        rows = self._file.read_beside(query, (after_seq, limit + len(acked)))
+        return [Row(*row) for row in rows if row[0] not in acked][:limit]
 
     def ack(self, seqs: Iterable[int]) -> None:
-        """Mark messages as acknowledged by the broker."""
+        """Mark messages as acknowledged by the broker. Where the process dies just then, they go out again.
+
+        While another thread writes this does not wait: it is written with the next results, or before anyone looks.
+        """
         now = self._clock.now()
-        values = [(now, seq) for seq in seqs]
-        sql = "UPDATE delivery SET acked_at = ? WHERE seq = ? AND acked_at IS NULL"
-        self._file.write(lambda db: db.executemany(sql, values), may_use_reserve=True)
+        with self._gate:
+            self._acked += [(now, seq) for seq in seqs]
+        if self._file.lock.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._file.lock.release()
+
+    def _settle(self) -> None:
+        """Write the acknowledgements that wait."""
+        with self._file.lock:
+            if acked := self._take_acked():
+                try:
+                    self._file.write_soon(lambda db: db.executemany(_ACK, acked))
+                except BaseException:
+                    self._give_back(acked)
+                    raise
+
+    def _take_acked(self) -> list[tuple[float, int]]:
+        with self._gate:
+            acked, self._acked = self._acked, []
+        return acked
+
+    def _give_back(self, acked: list[tuple[float, int]]) -> None:
+        with self._gate:
+            self._acked = acked + self._acked
 
     def reopen(self, seqs: Iterable[int]) -> None:
         """Make acknowledged messages pending again."""
+        self._settle()
         values = [(seq,) for seq in seqs]
         sql = "UPDATE delivery SET acked_at = NULL WHERE seq = ?"
         self._file.write(lambda db: db.executemany(sql, values), may_use_reserve=True)
@@ -150,6 +209,7 @@ class Outbox:
             "UPDATE delivery SET acked_at = NULL "
             "WHERE seq IN (SELECT seq FROM outbox WHERE seq BETWEEN ? AND ? AND topic = ?)"
         )
+        self._settle()
         return self._change(sql, first, last, topic)
 
     def span(self) -> tuple[int, int] | None:
@@ -178,6 +238,7 @@ class Outbox:
 
         The window ends at the last acknowledgement: how long ago that was does not matter, nobody was connected since.
         """
+        self._settle()
         if any(sound for (sound,) in self._file.read("SELECT sound FROM connection")):
             return []
         query = "SELECT seq FROM delivery WHERE acked_at >= (SELECT MAX(acked_at) FROM delivery) - ?"
@@ -185,6 +246,7 @@ class Outbox:
 
     def forget(self, keep_hours: float) -> int:
         """Delete messages that were acknowledged so long ago; return how many."""
+        self._settle()
         before = self._clock.now() - keep_hours * 3600
         sql = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM delivery WHERE acked_at < ? LIMIT ?)"
         gone = 0
@@ -196,6 +258,7 @@ class Outbox:
 
     def drop_acknowledged(self, excess_bytes: float) -> int:
         """Delete acknowledged messages, oldest first, until so many bytes are free; return how many bytes that made."""
+        self._settle()
         before, freed = self.used_bytes(), 0
         oldest = (
             "SELECT seq, LENGTH(payload) FROM delivery JOIN outbox USING (seq) "
@@ -220,10 +283,12 @@ class Outbox:
 
     def depth(self) -> int:
         """Number of unacknowledged messages."""
+        self._settle()
         return int(self._file.read("SELECT COUNT(*) FROM delivery WHERE acked_at IS NULL")[0][0])
 
     def oldest_pending_age_s(self) -> float:
         """Age of the oldest unacknowledged message in seconds; 0 where there is none."""
+        self._settle()
         row = self._file.read(
             "SELECT created_at FROM delivery JOIN outbox USING (seq) WHERE acked_at IS NULL ORDER BY seq LIMIT 1"
         )
@@ -239,6 +304,8 @@ class Outbox:
         return self._file.damaged()
 
     def close(self) -> None:
+        with suppress(PublishError):  # what is not written goes out again
+            self._settle()
         self._file.close()
 
     def __enter__(self) -> Outbox:

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from jetspect.errors import PublishError
 from jetspect.runtime.publishing.beside import Reserve, SeqMark, lock_file
@@ -54,6 +55,8 @@ class OutboxFile:
     def __init__(self, path: Path, reserve_bytes: int) -> None:
         self.path = path
         self.lock = threading.RLock()
+        self._reader: sqlite3.Connection | None = None
+        self._reader_lock = threading.RLock()
         self._guard = lock_file(path)
         self.mark = SeqMark(_beside(path, ".seq"))
         self.reserve = Reserve(_beside(path, ".reserve"), reserve_bytes)
@@ -69,6 +72,15 @@ class OutboxFile:
         except (sqlite3.Error, _Damaged, PublishError) as error:
             os.close(self._guard)
             raise (error if isinstance(error, PublishError) else self._error(error)) from error
+
+    def write_soon(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """As :meth:`write`, but on the disk only with the next write: for what may be forgotten when the power fails."""
+        with self.lock:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                return self.write(work, may_use_reserve=True)
+            finally:
+                self._db.execute("PRAGMA synchronous = FULL")
 
     def write(self, work: Callable[[sqlite3.Connection], T], *, may_use_reserve: bool = False) -> T:
         """Run ``work`` in one transaction that is on the disk on return. It may run twice: write nothing elsewhere in it."""
@@ -97,6 +109,25 @@ class OutboxFile:
             except sqlite3.Error as error:
                 raise self._error(error) from error
 
+    def read_beside(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """As :meth:`read`, without waiting for another thread's write; sees what was committed before."""
+        with self._reader_lock:
+            try:
+                if self._reader is None:
+                    self._reader = sqlite3.connect(
+                        f"file:{quote(str(self.path))}?mode=ro", uri=True, check_same_thread=False
+                    )
+                return self._reader.execute(sql, values).fetchall()
+            except sqlite3.Error:
+                self._close_reader()
+        return self.read(sql, values)  # it says what is wrong, or mends it
+
+    def _close_reader(self) -> None:
+        with self._reader_lock:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = None
+
     def damaged(self) -> list[Path]:
         """Return the damaged outboxes that lie beside this one and wait for a person."""
         found = self.path.parent.glob(f"{self.path.name}{_DAMAGED}*")
@@ -120,6 +151,7 @@ class OutboxFile:
     def close(self) -> None:
         with self.lock:
             if self._guard >= 0:
+                self._close_reader()
                 self._db.close()
                 os.close(self._guard)
                 self._guard = -1
@@ -138,6 +170,7 @@ class OutboxFile:
     def _mend(self, error: Exception, may_use_reserve: bool) -> bool:
         """Do something about an error; True where another attempt makes sense."""
         if _is_damage(error):
+            self._close_reader()
             self._db.close()
             self._replace(str(error))
             return True

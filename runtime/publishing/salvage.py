@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 StoredRow = tuple[int, str, str, bytes, float, float | None]
 """seq, event_id, topic, payload, created_at, acked_at."""
@@ -21,7 +22,7 @@ def readable_rows(path: Path, up_to_seq: int) -> Iterator[StoredRow]:
 
     A payload counts as whole where it is JSON that names its own ``event_id``: a damaged page can read as anything.
     """
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
         db.execute(
             "PRAGMA writable_schema = ON"
         )  # nothing is written; without it a file that is too short is refused whole
