@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -118,7 +119,8 @@ def publish(
             runs.append(bench_publish(place, broker, rate=wanted, seconds=seconds, lines=lines, defects=defects))
             busy.append(load_average())
     if as_json:
-        told = {"machine": probe().as_dict(), "cores": usable_cores(), "load_average": busy, "protocol": protocol}
+        here = {"machine": probe().as_dict(), "cores": usable_cores(), "load_average": busy}
+        told = {"command": " ".join(("jetspect", *sys.argv[1:])), **here, "protocol": protocol}
         print_json({**told, "own_broker": host is None, "runs": [asdict(run) for run in runs]})
         return
     table = Table("run", "results/s", "commit p50", "p99", "verdict to PUBACK p50", "p99", "longest")

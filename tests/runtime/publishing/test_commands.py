@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,6 +175,27 @@ def test_commands_are_off_by_default_and_retained_ones_are_never_carried_out(
         with publishing(outbox, broker.port, ALL):
             assert consumer.ask({"request_id": "on", "from_seq": 1})["queued"] == 2
     assert [a["request_id"] for a in consumer.answers] == ["on"]
+
+
+def test_the_command_asks_for_results_and_says_what_came_of_it(tmp_path: Path, broker: Any, consumer: Consumer) -> None:
+    def replay(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jetspect", "replay", "jetspect/s/a/l/u", "--port", str(broker.port), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    with Outbox(tmp_path / "o") as outbox:
+        for _ in range(60):
+            commit(outbox)
+        with publishing(outbox, broker.port, ALL) as publisher:
+            wait_for(lambda: consumer.online and publisher.flush(1) == 0)
+            done = replay("--from", "3", "--to", "5", "--json")
+            assert (done.returncode, json.loads(done.stdout)["queued"]) == (0, 3), done.stderr
+            wait_for(lambda: len(consumer.durable.events) == 63)
+            done = replay("--from", "1")
+            assert done.returncode == 1
+            assert "refused: 60 results asked for" in done.stdout
+    done = replay("--from", "1", "--timeout-s", "1")
+    assert done.returncode == 2
+    assert "commands.replay = true" in done.stderr
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
