@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,3 +45,13 @@ def outside_engine(timings: Sequence[dict[str, float]]) -> float:
 def peak_memory_mb() -> float:
     """Largest resident size of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def load_average() -> float:
+    """What else ran: the mean number of busy threads over the last minute, ours included."""
+    return os.getloadavg()[0]

@@ -14,6 +14,7 @@ from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.publishing.evidence import EvidenceStore
+from jetspect.runtime.publishing.keeping import Keeper
 from jetspect.runtime.publishing.messages import MetaMessage, StationAddress, model_info
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
@@ -44,8 +45,9 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
         )
         inspector = opened.enter_context(Inspector(bundle, opened.enter_context(engine), config.inspector))
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
-        outbox.prune(config.outbox.keep_hours, config.outbox.max_mb)
         evidence = EvidenceStore(config.evidence) if config.evidence is not None else None
+        keeper = Keeper(outbox, evidence, keep_hours=config.outbox.keep_hours, max_mb=config.outbox.max_mb)
+        keeper.tidy()
         device = probe().as_dict()
 
         def meta() -> MetaMessage:
@@ -60,7 +62,8 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
                 golden=str(golden),
             )
 
-        publisher = MqttPublisher(config.broker, outbox, topics, meta) if config.broker is not None else None
+        broker = config.broker
+        publisher = MqttPublisher(broker, outbox, topics, meta, config.commands) if broker is not None else None
         source = opened.enter_context(open_source(config.source))
         parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result)
         station = Station(
@@ -69,7 +72,7 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             policy=config.queue.policy,
             health_s=config.health_s,
             drain_s=config.drain_s,
-            prune=lambda: outbox.prune(config.outbox.keep_hours, config.outbox.max_mb),
+            keeper=keeper,
             on_result=on_result,
         )
         opened.pop_all()  # from here on the station closes them

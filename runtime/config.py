@@ -13,6 +13,7 @@ from jetspect.runtime.foreground import ForegroundSettings
 from jetspect.runtime.inspector import InspectorSettings
 from jetspect.runtime.manifest import Precision
 from jetspect.runtime.publishing.broker import BrokerSettings
+from jetspect.runtime.publishing.commands import CommandSettings
 from jetspect.runtime.publishing.evidence import EvidenceSettings
 from jetspect.runtime.publishing.topics import check_level
 from jetspect.runtime.region import TilingSettings
@@ -94,7 +95,9 @@ class OutboxSettings(Settings):
 
     path: LocalPath = Field(Path("outbox.sqlite"), validate_default=True, description="SQLite file")
     keep_hours: float = Field(72.0, ge=0, description="Acknowledged results stay this long for a replay")
-    max_mb: int = Field(1024, ge=1, description="Then the oldest acknowledged results go; unsent ones never")
+    max_mb: int = Field(
+        1024, ge=1, description="Above it pictures go first, then the oldest acknowledged results; unsent ones never"
+    )
 
 
 Source = Annotated[SourceSettings, Field(discriminator="kind")]
@@ -115,6 +118,7 @@ class StationConfig(Settings):
     queue: QueueSettings = Field(default_factory=QueueSettings)
     outbox: OutboxSettings = Field(default_factory=OutboxSettings)
     broker: BrokerSettings | None = Field(None, description="Without it results only wait in the outbox")
+    commands: CommandSettings = Field(default_factory=CommandSettings)
     evidence: EvidenceSettings | None = Field(None, description="Without it no pictures are kept")
     health_s: float = Field(10.0, ge=1, description="Seconds between two health messages")
     drain_s: float = Field(30.0, ge=0, description="On shutdown, seconds to deliver what is still in the outbox")

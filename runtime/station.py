@@ -20,6 +20,7 @@ from jetspect.errors import DeviceLostError, JetspectError, PublishError
 from jetspect.runtime.frames import Frame, LostFrame, Source, utc_now
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.publishing.evidence import EvidenceStore
+from jetspect.runtime.publishing.keeping import Keeper
 from jetspect.runtime.publishing.messages import (
     EvidenceRef,
     HealthMessage,
@@ -68,8 +69,8 @@ class Station:
 
     Parameters
     ----------
-    prune
-        Called now and then to let the outbox forget what was delivered long ago.
+    keeper
+        Holds outbox and evidence within their caps.
     on_result
         Called in the recording thread after the result is in the outbox.
 
@@ -88,7 +89,7 @@ class Station:
         policy: Policy = "block",
         health_s: float = 10.0,
         drain_s: float = 30.0,
-        prune: Callable[[], object] = lambda: None,
+        keeper: Keeper | None = None,
         on_result: Listener | None = None,
     ) -> None:
         self._parts = parts
@@ -96,7 +97,7 @@ class Station:
         self._results: queue.Queue[tuple[Frame | LostFrame, Inspection] | None] = queue.Queue(maxsize=2)
         self._health_s = health_s
         self._drain_s = drain_s
-        self._prune = prune
+        self._keeper = keeper
         self._on_result = on_result
         self._failure: BaseException | None = None
         self._failed = threading.Event()
@@ -186,18 +187,27 @@ class Station:
             published=sent.published if sent else 0,
             acknowledged=sent.acknowledged if sent else 0,
             reconnects=sent.reconnects if sent else 0,
+            alarms=self._keeper.alarms() if self._keeper is not None else (),
+            receipts=outbox.receipts(),
             temperature_c=hottest_c(),
             source=SourceInfo(**asdict(self._parts.source.counters())),
         )
 
     def _beat(self) -> None:
-        try:
-            self._prune()
-            if self._parts.publisher is not None:
-                self._parts.publisher.health(self.health())
-        except PublishError as error:
-            # Housekeeping may fail; when a result cannot be kept, the recording thread stops the line.
-            log.error("%s", error)
+        # Housekeeping may fail; when a result cannot be kept, the recording thread stops the line.
+        for work in (self._tidy, self._tell_health):
+            try:
+                work()
+            except PublishError as error:
+                log.error("%s", error)
+
+    def _tidy(self) -> None:
+        if self._keeper is not None:
+            self._keeper.tidy()
+
+    def _tell_health(self) -> None:
+        if self._parts.publisher is not None:
+            self._parts.publisher.health(self.health())
 
     def _feed(self) -> None:
         for item in self._parts.source:
@@ -261,6 +271,8 @@ class Station:
                 # The line waits with this result in hand until it can be kept, for example when the disk has room again.
                 if self._stopping.wait(_RETRY_S if warned else 0):
                     raise
+                if self._keeper is not None:
+                    self._keeper.relieve()
                 if not warned:
                     log.error("%s; the line waits until frame %s can be recorded", error, inspection.frame_id)
                 warned = True

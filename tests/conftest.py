@@ -27,7 +27,9 @@ hypothesis.settings.load_profile("jetspect")
 class Mosquitto:
     """A real mosquitto on a free loopback port; it keeps its port and its store from one start to the next."""
 
-    def __init__(self, folder: Path, lines: str = "allow_anonymous true", listener: str = "") -> None:
+    def __init__(
+        self, folder: Path, lines: str = "allow_anonymous true", listener: str = "", persistent: bool = True
+    ) -> None:
         path = os.environ["PATH"] + ":/usr/sbin"
         binary = shutil.which("mosquitto", path=path)
         assert binary is not None, "mosquitto is not installed; run: make system-test"
@@ -39,7 +41,7 @@ class Mosquitto:
         folder.mkdir(parents=True, exist_ok=True)
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\n{listener}\n{lines}\n"
-            "user root\npersistence true\nautosave_on_changes true\nautosave_interval 1\n"
+            f"user root\npersistence {str(persistent).lower()}\nautosave_on_changes true\nautosave_interval 1\n"
             f"persistence_location {folder}/\nmax_queued_messages 0\nlog_dest file {folder}/mosquitto.log\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,8 +69,8 @@ def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Make brokers; they are gone after the test."""
     brokers: list[Mosquitto] = []
 
-    def make(lines: str = "allow_anonymous true", listener: str = "") -> Mosquitto:
-        brokers.append(Mosquitto(tmp_path / f"broker{len(brokers)}", lines, listener))
+    def make(lines: str = "allow_anonymous true", listener: str = "", persistent: bool = True) -> Mosquitto:
+        brokers.append(Mosquitto(tmp_path / f"broker{len(brokers)}", lines, listener, persistent))
         return brokers[-1].start()
 
     yield make

@@ -22,6 +22,9 @@ typelib GstApp-1.0 || missing="$missing gir1.2-gst-plugins-base-1.0"
 typelib GstRtspServer-1.0 || missing="$missing gir1.2-gst-rtsp-server-1.0"
 gst_plugin videotestsrc || missing="$missing gstreamer1.0-plugins-base"
 gst_plugin rtsp || missing="$missing gstreamer1.0-plugins-good"
+# Networks that tests cut: ip, unshare, nsenter.
+has ip || missing="$missing iproute2"
+has unshare || missing="$missing util-linux"
 
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && has apt-get; then

@@ -24,7 +24,9 @@ from jetspect.cli import (
     evaluate,
     export,
     inspect,
+    replay,
     run,
+    schema,
     study,
     subscribe,
     train,
@@ -43,9 +45,11 @@ app = typer.Typer(
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(data.app, name="data")
 app.add_typer(device.app, name="device")
+app.add_typer(bench.app, name="bench")
 app.command()(inspect.inspect)
 app.command()(run.run)
 app.command()(subscribe.subscribe)
+app.command()(replay.replay)
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(study.study)
@@ -53,7 +57,7 @@ app.command()(export.export)
 app.command()(calibrate.calibrate)
 app.command()(build.build)
 app.command()(evaluate.evaluate)
-app.command()(bench.bench)
+app.command()(schema.schema)
 
 
 def _version(asked: bool) -> None:

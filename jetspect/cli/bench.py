@@ -1,23 +1,47 @@
-"""``jetspect bench``: how fast a bundle's graphs are on this machine."""
+"""``jetspect bench``: how fast a bundle's graphs, and the publishing, are on this machine."""
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from jetspect.benchmarks.precision import compare_precisions
+from jetspect.benchmarks.publish import PublishTimes, bench_publish, own_mosquitto, scratch
+from jetspect.benchmarks.stats import load_average, usable_cores
 from jetspect.cli.engine import as_precision
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.device.probe import probe
 from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.publishing.broker import BrokerSettings
+from jetspect.runtime.settings import parse_settings
 
 
-def bench(
+class _BundleFirst(TyperGroup):
+    """``jetspect bench BUNDLE`` means ``jetspect bench graphs BUNDLE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help", "-h"}:
+            args = ["graphs", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    help="Measure this machine: the graphs of a bundle (jetspect bench BUNDLE), or the publishing.",
+    no_args_is_help=True,
+    cls=_BundleFirst,
+)
+
+
+@app.command()
+def graphs(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)],
     precision: Annotated[
         list[str] | None, typer.Option(help="Graph to time; may be given several times. All by default.")
@@ -63,3 +87,54 @@ def bench(
         f"{rows[0].engine.partition(' fp32')[0]} on {machine.as_dict()['model']}, {runs} runs each, in turn",
         markup=False,
     )
+
+
+@app.command()
+def publish(
+    seconds: Annotated[float, typer.Option(min=1, help="Length of each run.")] = 20,
+    rate: Annotated[float, typer.Option(min=1, help="Results a second of the paced run.")] = 1000,
+    lines: Annotated[int, typer.Option(min=1, max=64, help="Threads that deliver results.")] = 8,
+    defects: Annotated[int, typer.Option(min=0, max=1000, help="Defects in each result.")] = 3,
+    host: Annotated[str | None, typer.Option(help="Broker; a mosquitto of its own by default.")] = None,
+    port: Annotated[int, typer.Option(help="Its port.")] = 1883,
+    protocol: Annotated[str, typer.Option(help="MQTT version, 5 or 3.1.1.")] = "5",
+    folder: Annotated[Path, typer.Option(help="The outbox is written on this folder's disk.")] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how many results a second go through outbox and broker, and how long one takes from verdict to PUBACK.
+
+    Two runs: as fast as it goes, and at a steady --rate, where a result that is late counts from when it was due.
+
+    Example: jetspect bench publish --rate 500 --folder /var/lib/jetspect
+    """
+    with ExitStack() as opened:
+        own = opened.enter_context(scratch(folder))
+        where = BrokerSettings(host=host, port=port) if host else opened.enter_context(own_mosquitto(own))
+        broker = parse_settings({**where.model_dump(), "protocol": protocol}, BrokerSettings, where="bench")
+        busy = [load_average()]
+        runs = []
+        for number, wanted in enumerate((0.0, rate)):
+            place = own / str(number)
+            place.mkdir()
+            runs.append(bench_publish(place, broker, rate=wanted, seconds=seconds, lines=lines, defects=defects))
+            busy.append(load_average())
+    if as_json:
+        here = {"machine": probe().as_dict(), "cores": usable_cores(), "load_average": busy}
+        told = {"command": " ".join(("jetspect", *sys.argv[1:])), **here, "protocol": protocol}
+        print_json({**told, "own_broker": host is None, "runs": [asdict(run) for run in runs]})
+        return
+    table = Table("run", "results/s", "commit p50", "p99", "verdict to PUBACK p50", "p99", "longest")
+    for run in runs:
+        table.add_row(*_publish_row(run))
+    console.print(table)
+    console.print(
+        f"{lines} threads, {runs[0].payload_bytes} bytes a result, MQTT {protocol}, {usable_cores()} cores, "
+        f"load average {', '.join(f'{b:.1f}' for b in busy)}",
+        markup=False,
+    )
+
+
+def _publish_row(run: PublishTimes) -> tuple[str, ...]:
+    name = f"{run.rate_wanted:.0f}/s" if run.rate_wanted else "flat out"
+    times = (run.commit_p50_ms, run.commit_p99_ms, run.puback_p50_ms, run.puback_p99_ms, run.puback_max_ms)
+    return (name, f"{run.rate:.0f}", *(f"{t:.1f} ms" for t in times))

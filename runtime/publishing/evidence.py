@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -61,6 +62,23 @@ class EvidenceStore:
             raise self._error(error) from error
         self._files: dict[str, int] = {name: size for _, name, size in known}
         self._bytes = sum(self._files.values())
+        self._cap = self._limit = settings.max_mb * 1024 * 1024
+        self._lock = threading.Lock()
+
+    def give_up(self, size: float) -> float:
+        """Leave so many bytes of the cap to others, from now on; return how many there were to leave."""
+        with self._lock:
+            given = min(size, self._cap)
+            self._limit = self._cap - given
+            self._shrink(self._limit)
+            return given
+
+    def free(self, size: float) -> int:
+        """Delete the oldest pictures until so many bytes are free; return how many that made."""
+        with self._lock:
+            before = self._bytes
+            self._shrink(max(0.0, before - size))
+            return before - self._bytes
 
     def store(self, image: U8, inspection: Inspection) -> tuple[EvidenceRef, ...]:
         """Keep pictures of one frame and return references to them; none where its verdict is not asked for.
@@ -91,8 +109,14 @@ class EvidenceStore:
         self, name: str, picture: U8, kind: Literal["overlay", "crop"], box: tuple[int, int, int, int] | None
     ) -> EvidenceRef:
         data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, self._settings.quality])[1].tobytes()
-        self._make_room(len(data))
         draft, target = self._folder / f".{name}.tmp", self._folder / name
+        with self._lock:
+            self._make_room(len(data))
+            self._place(data, draft, target)
+        digest = hashlib.sha256(data).hexdigest()
+        return EvidenceRef(kind=kind, uri=name, sha256=digest, bytes=len(data), box_xyxy=box)
+
+    def _place(self, data: bytes, draft: Path, target: Path) -> None:
         try:
             draft.write_bytes(data)
             draft.replace(target)
@@ -100,18 +124,25 @@ class EvidenceStore:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise self._error(error) from error
-        self._files[name] = len(data)
+        self._files[target.name] = len(data)
         self._bytes += len(data)
-        digest = hashlib.sha256(data).hexdigest()
-        return EvidenceRef(kind=kind, uri=name, sha256=digest, bytes=len(data), box_xyxy=box)
 
     def _make_room(self, size: int) -> None:
-        limit = self._settings.max_mb * 1024 * 1024
-        if size > limit:
+        if size > self._cap:
             raise PublishError(
-                f"evidence folder {self._folder}: one picture has {size} bytes, evidence.max_mb allows {limit:.0f}; raise it"
+                f"evidence folder {self._folder}: one picture has {size} bytes, evidence.max_mb allows {self._cap:.0f}; "
+                "raise it"
             )
-        while self._files and self._bytes + size > limit:
+        if size > self._limit:
+            raise PublishError(
+                f"evidence folder {self._folder}: its room went to results that wait; "
+                "bring the broker back or raise outbox.max_mb"
+            )
+        self._shrink(self._limit - size)
+
+    def _shrink(self, limit: float) -> None:
+        """Delete the oldest pictures until the others take no more than ``limit`` bytes."""
+        while self._files and self._bytes > limit:
             name = next(iter(self._files))
             try:
                 (self._folder / name).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """One connection to a broker, renewed for as long as it takes.
 
 Every connection gets a new paho client, so that nothing of a broken one lives on: what goes out again, and in which order,
-is decided here and not inside paho. paho's callbacks run while it holds its own locks, so they only enqueue; everything
-else happens in one thread of ours.
+is decided here and not inside paho. paho gets no thread of its own: ours waits for the socket and drives it, so that a
+result costs no switch between threads. paho's callbacks run while it holds its own locks, so they only enqueue.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import queue
 import random
+import select
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
@@ -46,20 +48,33 @@ class Link:
         self.state = "connecting"
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._client: paho.Client | None = None  # while online
+        self._waker: tuple[socket.socket, socket.socket] | None = None  # from start to close
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jetspect-mqtt", daemon=True)
         make_client(settings, client_id, clean=clean)  # unusable secrets and certificates show here, at the start
 
     def start(self) -> None:
         """Connect in the background. A broker that is not there yet is waited for."""
+        self._waker = socket.socketpair()
+        for end in self._waker:
+            end.setblocking(False)
         self._thread.start()
 
     def close(self) -> None:
         """Say goodbye and disconnect. Callable more than once, also before :meth:`start`."""
         self._stopping.set()
-        self._events.put(("wake", None))
+        self._wake()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
+        if self._waker is not None and not self._thread.is_alive():
+            for end in self._waker:
+                end.close()
+
+    def _wake(self) -> None:
+        """Make the link's thread look; callable from any thread."""
+        if self._waker is not None:
+            with suppress(OSError):  # full: it is woken already; closed: it is gone
+                self._waker[0].send(b"!")
 
     # What a subclass does with the connection; all of these run in the link's thread.
 
@@ -119,6 +134,8 @@ class Link:
             events.put(("gone", str(code)))
 
         client.on_connect, client.on_disconnect = on_connect, on_disconnect
+        client.on_socket_open = _no_delay
+        client.on_socket_register_write = lambda *_: None  # with it, packets are written when we say so
         options = self._prepare(client, events)
         settings = self._settings
         try:
@@ -126,8 +143,7 @@ class Link:
         except (OSError, UnicodeError) as error:
             self._set_state(f"unreachable: {settings.where}: {explain(error, settings)}")
             return False
-        client.loop_start()
-        answer = self._await_answer()
+        answer = self._await_answer(client)
         if answer is None:
             return False
         self._client = client
@@ -135,12 +151,16 @@ class Link:
         self._set_state("online")
         return True
 
-    def _await_answer(self) -> tuple[ReasonCode, Properties | None] | None:
+    def _await_answer(self, client: paho.Client) -> tuple[ReasonCode, Properties | None] | None:
         where, deadline = self._settings.where, time.monotonic() + _ANSWER_S
         while not self._stopping.is_set():
+            if self._events.empty():
+                self._pump(client, max(0.0, deadline - time.monotonic()))
             try:
-                kind, detail = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+                kind, detail = self._events.get_nowait()
             except queue.Empty:
+                if time.monotonic() < deadline:
+                    continue
                 self._set_state(f"unreachable: {where} does not answer the login; check that it is an MQTT broker")
                 return None
             if kind == "opened":
@@ -165,33 +185,56 @@ class Link:
 
     def _turn(self, client: paho.Client, timeout_s: float) -> bool:
         """Handle everything that has happened, waiting for something; False once the connection is gone."""
+        if self._events.empty():
+            self._pump(client, timeout_s)
         events: list[Event] = []
         with suppress(queue.Empty):
-            events.append(self._events.get(timeout=timeout_s))
             while True:
                 events.append(self._events.get_nowait())
         gone = [detail for kind, detail in events if kind == "gone"]
         if gone:
             self._client = None
         self._handle(client, events)
+        if client.want_write():
+            client.loop_write()
         if gone:
             self._lost()
             hint = "; another client uses the same broker.client_id" if "taken over" in gone[0] else ""
             self._set_state(f"unreachable: {self._settings.where} is gone ({gone[0]}){hint}")
         return not gone
 
+    def _pump(self, client: paho.Client, timeout_s: float) -> None:
+        """Wait for the socket or a wake-up, and let paho read, write and look after its keep-alive."""
+        sock, waker = client.socket(), self._waker
+        if sock is None or waker is None:
+            return
+        poll = select.poll()
+        poll.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+        poll.register(waker[1], select.POLLIN)
+        held = sock.pending() if isinstance(sock, ssl.SSLSocket) else 0  # decrypted already: the socket says nothing
+        ready = {number for number, _ in poll.poll(0 if held else 1e3 * timeout_s)}
+        if waker[1].fileno() in ready:
+            with suppress(OSError):
+                waker[1].recv(4096)
+        if held or sock.fileno() in ready:
+            _quick_ack(sock)
+            client.loop_read()
+        if client.want_write():
+            client.loop_write()
+        client.loop_misc()
+
     def _hang_up(self, client: paho.Client) -> None:
-        """Disconnect and end paho's thread, even where the broker no longer reads."""
+        """Disconnect and close the socket, even where the broker no longer reads."""
         if client.is_connected():
             client.disconnect()
-            # paho's thread closes the socket once DISCONNECT is out; cut off before that, the broker would send the last will.
+            # paho closes the socket once DISCONNECT is out; cut off before that, the broker would send the last will.
             deadline = time.monotonic() + 2
             while client.socket() is not None and time.monotonic() < deadline:
+                client.loop_write()
                 time.sleep(0.005)
         if (sock := client.socket()) is not None:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
-        client.loop_stop()
+                sock.close()
 
     def _set_state(self, state: str) -> None:
         if state == self.state:
@@ -202,6 +245,18 @@ class Link:
         else:
             level = logging.WARNING if state.startswith("unreachable") else logging.ERROR
             log.log(level, "%s%s", state, self.meanwhile)
+
+
+def _no_delay(client: paho.Client, data: Any, sock: Any) -> None:
+    """Small packets leave at once instead of waiting for the acknowledgement of the one before."""
+    with suppress(OSError):  # not every transport is TCP
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _quick_ack(sock: Any) -> None:
+    """Confirm what came at once: brokers hold back the next answer until the one before is confirmed."""
+    with suppress(OSError, AttributeError):  # Linux has it, for one read at a time
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _login_hint(reason: str) -> str:

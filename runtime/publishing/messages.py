@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from jetspect.runtime.manifest import Sha256
 from jetspect.runtime.results import Inspection, ModelIdentity, Verdict
@@ -17,6 +18,11 @@ from jetspect.runtime.results import Inspection, ModelIdentity, Verdict
 
 def _to_utc(at: datetime) -> datetime:
     return at.replace(tzinfo=timezone.utc) if at.tzinfo is None else at.astimezone(timezone.utc)
+
+
+def _opc(name: str) -> JsonDict:
+    """Name the field of OPC 40100-1 (Machine Vision) that carries the same."""
+    return {"x-opc-40100-1": name}
 
 
 Utc = Annotated[datetime, AfterValidator(_to_utc)]
@@ -27,7 +33,9 @@ Text = Annotated[str, AfterValidator(lambda value: value.encode("utf-8", "replac
 
 
 class Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A reader ignores fields it does not know: a newer station may send more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     def payload(self) -> bytes:
         """The compact JSON that goes over the wire."""
@@ -48,9 +56,9 @@ class FrameInfo(Message):
     """The frame that was inspected."""
 
     id: Text
-    part_id: Text | None = None
-    captured_at: Utc
-    inspected_at: Utc
+    part_id: Text | None = Field(None, json_schema_extra=_opc("ResultDataType.partId.id"))
+    captured_at: Utc = Field(json_schema_extra=_opc("ResultDataType.processingTimes.startTime"))
+    inspected_at: Utc = Field(json_schema_extra=_opc("ResultDataType.creationTime"))
     size_wh: tuple[int, int] | None = Field(None, description="Width and height in px; null where no image came")
     origin: Text = ""
 
@@ -72,9 +80,9 @@ class DefectInfo(Message):
 class ModelInfo(Message):
     """Which model in which engine gave the answer."""
 
-    name: str
-    version: str
-    manifest_sha256: Sha256
+    name: str = Field(json_schema_extra=_opc("ResultDataType.internalRecipeId.id"))
+    version: str = Field(json_schema_extra=_opc("ResultDataType.internalRecipeId.version"))
+    manifest_sha256: Sha256 = Field(json_schema_extra=_opc("ResultDataType.internalRecipeId.hash"))
     precision: str
     engine: str
 
@@ -94,7 +102,10 @@ class ResultMessage(Message):
     """The result for one frame, QoS 1 on ``.../result``."""
 
     schema_id: Literal["jetspect.result/1"] = "jetspect.result/1"
-    event_id: str = Field(description="UUID; the same in every repetition of this message")
+    event_id: str = Field(
+        description="UUID; the same in every repetition of this message",
+        json_schema_extra=_opc("ResultDataType.resultId.id"),
+    )
     seq: int = Field(ge=1, description="Counts up by one per result of the station, across restarts")
     station: StationAddress
     frame: FrameInfo
@@ -175,6 +186,10 @@ class HealthMessage(Message):
     published: int
     acknowledged: int
     reconnects: int
+    alarms: tuple[str, ...] = Field((), description="What needs a person, as 'kind: what happened and what to do'")
+    receipts: dict[str, int] = Field(
+        default_factory=dict, description="Consumer -> the highest seq up to which it has kept everything"
+    )
     temperature_c: float | None = None
     source: SourceInfo = Field(default_factory=SourceInfo)
 
@@ -185,13 +200,6 @@ MESSAGES: dict[str, type[Message]] = {
     "meta": MetaMessage,
     "health": HealthMessage,
 }
-M = TypeVar("M", bound=Message)
-
-
-def json_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of the message on one leaf topic."""
-    schema = MESSAGES[name].model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def describe_defects(inspection: Inspection) -> tuple[DefectInfo, ...]:

@@ -17,9 +17,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from jetspect import __version__
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
+from jetspect.runtime.publishing.commands import Commands, CommandSettings
 from jetspect.runtime.publishing.link import Event, Link
 from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
+from jetspect.runtime.publishing.properties import ResultProperties
 from jetspect.runtime.publishing.topics import Topics
 
 __all__ = ["BrokerSettings", "Counters", "MqttPublisher", "TlsSettings"]
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _HOLD_S = 2.0  # after a refused result, before the next one is tried
 _PUT_OFF_S = 60.0  # until a refused result itself is tried again
-_HEADER_BYTES = 32  # more than a PUBLISH packet adds to topic and payload
+_HEADER_BYTES = 256  # more than a PUBLISH packet adds to topic and payload
 
 
 @dataclass
@@ -53,10 +55,16 @@ class MqttPublisher(Link):
     meanwhile = "; results wait in the outbox"
 
     def __init__(
-        self, settings: BrokerSettings, outbox: Outbox, topics: Topics, meta: Callable[[], MetaMessage]
+        self,
+        settings: BrokerSettings,
+        outbox: Outbox,
+        topics: Topics,
+        meta: Callable[[], MetaMessage],
+        commands: CommandSettings | None = None,
     ) -> None:
         super().__init__(settings, settings.client_id or topics.leaf("station").replace("/", "."))
         self._outbox, self._topics, self._meta = outbox, topics, meta
+        self._commands = Commands(commands or CommandSettings(), outbox, topics)
         self.counters = Counters()
         self._waking = False
         self._connections = 0
@@ -73,13 +81,14 @@ class MqttPublisher(Link):
         """Say that the outbox has something new."""
         if not self._waking:  # one wake-up is enough for any number of rows
             self._waking = True
-            self._events.put(("wake", None))
+            self._wake()
 
     def health(self, message: HealthMessage) -> None:
         """Publish counters at QoS 0; lost while the broker is away."""
         client = self._client
         if client is not None:
             client.publish(self._topics.health, message.payload(), qos=0)
+            self._wake()
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything is acknowledged, at most so long; return how many are still in the outbox."""
@@ -103,7 +112,14 @@ class MqttPublisher(Link):
         def on_publish(c: paho.Client, data: Any, mid: int, code: ReasonCode, properties: Properties) -> None:
             events.put(("answer", (mid, code)))
 
-        client.on_publish = on_publish
+        def on_subscribe(c: paho.Client, data: Any, mid: int, codes: list[ReasonCode], properties: Any) -> None:
+            events.put(("subscribed", codes))
+
+        def on_message(c: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+            if not message.retain:  # a retained command would be carried out at every connection
+                events.put(("asked", (message.topic, bytes(message.payload))))
+
+        client.on_publish, client.on_subscribe, client.on_message = on_publish, on_subscribe, on_message
         will = StatusMessage(state="offline", reason="connection lost", jetspect=__version__)
         client.will_set(self._topics.status, will.payload(), qos=1, retain=True)
         return {}
@@ -115,6 +131,8 @@ class MqttPublisher(Link):
         self.counters.reconnects += self._connections > 0
         self._connections += 1
         self._outbox.note_connection(sound=False)
+        if self._commands.topics:  # before the station says that it is online: then it listens
+            client.subscribe([(topic, 1) for topic in self._commands.topics])
         self._announce(client, "meta", self._topics.meta, self._meta().payload())
         online = StatusMessage(state="online", at=utc_now(), jetspect=__version__)
         self._announce(client, "status", self._topics.status, online.payload())
@@ -126,8 +144,19 @@ class MqttPublisher(Link):
     def _handle(self, client: paho.Client, events: list[Event]) -> None:
         self._waking = False
         self._take_answers([detail for kind, detail in events if kind == "answer"])
+        for kind, detail in events:
+            if kind == "asked":
+                self._carry_out(*detail)
+            elif kind == "subscribed" and any(code.is_failure for code in detail):
+                log.error("%s refuses the subscription to commands; check its access list", self._settings.where)
         if self._client is not None:
             self._send(client)
+
+    def _carry_out(self, topic: str, payload: bytes) -> None:
+        reply, client = self._commands.handle(topic, payload), self._client
+        if reply is not None and client is not None:
+            self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
+            self._next = 0  # what was asked for stands before what went out last
 
     def _take_answers(self, answers: list[tuple[int, ReasonCode]]) -> None:
         acked = []
@@ -169,6 +198,8 @@ class MqttPublisher(Link):
         room = self._window - len(self._inflight) - len(self._own)
         if room <= 0 or now < self._hold_until:
             return
+        if room < self._window // 4 and self._inflight:
+            return  # answers are on their way: a few rows at a time would cost a query each
         if any(at <= now for at in self._put_off.values()):
             self._put_off = {seq: at for seq, at in self._put_off.items() if at > now}
             self._next = 0
@@ -188,7 +219,8 @@ class MqttPublisher(Link):
                     self._largest,
                 )
                 continue
-            info = client.publish(row.topic, row.payload, qos=1)
+            extra = ResultProperties(row.seq, row.event_id) if self._settings.protocol == "5" else None
+            info = client.publish(row.topic, row.payload, qos=1, properties=extra)
             if info.rc != paho.MQTT_ERR_SUCCESS:
                 return  # the connection is going; the row goes out on the next one
             self._inflight[info.mid] = row

@@ -5,37 +5,24 @@ A row leaves only after the broker's acknowledgement, and even then it stays for
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from jetspect.errors import PublishError
+from jetspect.runtime.publishing.outbox_file import OutboxFile
+from jetspect.runtime.publishing.steady_clock import SteadyClock
 
-# acked_at: NULL while the broker has not acknowledged. connection: whether the last one ended in good order.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL UNIQUE,
-    topic TEXT NOT NULL,
-    payload BLOB NOT NULL,
-    created_at REAL NOT NULL,
-    acked_at REAL
-);
-CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (seq) WHERE acked_at IS NULL;
-CREATE INDEX IF NOT EXISTS outbox_acked ON outbox (acked_at) WHERE acked_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS connection (id INTEGER PRIMARY KEY CHECK (id = 1), sound INTEGER NOT NULL);
-"""
-_COLUMNS = ("seq", "event_id", "topic", "payload", "created_at", "acked_at")
-_BATCH = 1000  # rows deleted per transaction, so that a commit never waits long for pruning
+_BATCH, _SMALL_BATCH = 1000, 50  # rows deleted per transaction, so that a commit never waits long; on a full disk
+_RESERVE_BYTES = 8 * 1024 * 1024  # more than SQLite's log grows to before it is written back
+_ACK = "UPDATE delivery SET acked_at = ? WHERE seq = ? AND acked_at IS NULL"
+Build = Callable[[int, str], bytes]
 
 
 @dataclass(frozen=True)
@@ -48,113 +35,278 @@ class Row:
     payload: bytes
 
 
+def _taken_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass
+class _Wish:
+    """One message that waits for the next transaction."""
+
+    topic: str
+    build: Build
+    event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    seq: int = 0
+    error: BaseException | None = None
+    done: bool = False
+    turn: threading.Lock = field(default_factory=_taken_lock)
+    """Released when it is done, or when it is its turn to write for all who wait."""
+
+
 class Outbox:
     """Durable queue of messages in one file, for one process at a time and any number of its threads.
+
+    A damaged file is moved aside and replaced by a new one with everything that can still be read; ``seq`` goes on above all
+    that was ever used. ``damaged`` names what was moved aside until somebody removes it.
+
+    Parameters
+    ----------
+    reserve_bytes
+        Kept back on the disk, so that results can be acknowledged and forgotten when it is full.
+    clock
+        Seconds since 1970; it may jump.
 
     Raises
     ------
     PublishError
-        The file cannot be written, is no outbox or is damaged, or another process uses it.
+        The file cannot be written, is no outbox, or another process uses it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        self._guard = _lock_file(path)
-        db: sqlite3.Connection | None = None
-        try:
-            db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
-            self._db = db
-            self._prepare()
-        except (sqlite3.Error, PublishError) as error:
-            if db is not None:
-                db.close()
-            os.close(self._guard)
-            raise (self._error(error) if isinstance(error, sqlite3.Error) else error) from error
+    def __init__(
+        self, path: Path, *, reserve_bytes: int = _RESERVE_BYTES, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._file = OutboxFile(path, reserve_bytes)
+        times = self._file.read("SELECT MAX(acked_at) FROM delivery")
+        times += self._file.read("SELECT created_at FROM outbox ORDER BY seq DESC LIMIT 1")
+        self._clock = SteadyClock(clock, max((at for (at,) in times if at), default=0.0))
+        self._waiting: list[_Wish] = []
+        self._writing = False
+        self._acked: list[tuple[float, int]] = []
+        self._gate = threading.Lock()
 
-    def commit(self, topic: str, build: Callable[[int, str], bytes]) -> tuple[int, str]:
+    def commit(self, topic: str, build: Build) -> tuple[int, str]:
         """Queue one message and return its ``seq`` and ``event_id`` once it is on disk.
 
-        ``build(seq, event_id)`` makes the payload, so that both can stand in it. Where it raises, no ``seq`` is used up.
+        ``build(seq, event_id)`` makes the payload, so that both can stand in it; it may be called again when the first
+        transaction fails. Where it raises, no ``seq`` is used up. Threads that commit at the same time share one
+        transaction, and so one wait for the disk.
         """
-        event_id = str(uuid.uuid4())
-        with self._transaction() as db:
-            seq = db.execute(
-                "INSERT INTO outbox (event_id, topic, payload, created_at) VALUES (?, ?, x'', ?)",
-                (event_id, topic, time.time()),
-            ).lastrowid
-            assert seq is not None
-            db.execute("UPDATE outbox SET payload = ? WHERE seq = ?", (build(seq, event_id), seq))
-        return seq, event_id
+        wish = _Wish(topic, build)
+        with self._gate:
+            self._waiting.append(wish)
+            alone, self._writing = not self._writing, True
+        if not alone:
+            wish.turn.acquire()
+        if not wish.done:
+            try:
+                with self._file.lock:
+                    self._commit_waiting()
+            finally:
+                with self._gate:
+                    self._writing = bool(self._waiting)
+                    if self._waiting:
+                        self._waiting[0].turn.release()
+        if wish.error is not None:
+            raise wish.error
+        return wish.seq, wish.event_id
+
+    def _commit_waiting(self) -> None:
+        with self._gate:
+            wishes, self._waiting = self._waiting, []
+        try:
+            if not self._file.reserve.keep():
+                raise PublishError(
+                    f"outbox {self._file.path} cannot grow: its disk is full; free space on it, nothing queued is lost"
+                )
+            acked = self._take_acked()
+            try:
+                self._file.write(lambda db: self._insert(db, wishes, acked))
+            except BaseException:
+                self._give_back(acked)
+                raise
+        except BaseException as error:
+            for wish in wishes:
+                wish.error = wish.error or error
+        finally:
+            for wish in wishes:
+                wish.done = True
+                wish.turn.release()
+
+    def _insert(self, db: sqlite3.Connection, wishes: list[_Wish], acked: list[tuple[float, int]]) -> None:
+        found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        seq, now, rows = found[0] if found else 0, self._clock.now(), []
+        for wish in wishes:
+            try:
+                payload = wish.build(seq + 1, wish.event_id)
+            except BaseException as error:  # told to the one who asked, in its own thread
+                wish.error = error
+                continue
+            seq += 1
+            wish.seq, wish.error = seq, None
+            rows.append((seq, wish.event_id, wish.topic, payload, now))
+        self._file.mark.cover(seq)
+        db.executemany(_ACK, acked)
+        db.executemany("INSERT INTO outbox (seq, event_id, topic, payload, created_at) VALUES (?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO delivery (seq) VALUES (?)", [row[:1] for row in rows])
 
     def pending(self, after_seq: int = 0, limit: int = 100) -> list[Row]:
         """Return the oldest unacknowledged messages with a larger ``seq``."""
         query = (
-            "SELECT seq, event_id, topic, payload FROM outbox WHERE acked_at IS NULL AND seq > ? ORDER BY seq LIMIT ?"
+            "SELECT seq, event_id, topic, payload FROM delivery JOIN outbox USING (seq) "
+            "WHERE acked_at IS NULL AND seq > ? ORDER BY seq LIMIT ?"
         )
-        return [Row(*row) for row in self._query(query, (after_seq, limit))]
+        # Acknowledgements taken before reading: those written meanwhile are in what is read.
+        with self._gate:
+            acked = {seq for _, seq in self._acked}
+        rows = self._file.read_beside(query, (after_seq, limit + len(acked)))
+        return [Row(*row) for row in rows if row[0] not in acked][:limit]
 
     def ack(self, seqs: Iterable[int]) -> None:
-        """Mark messages as acknowledged by the broker."""
-        now = time.time()
-        with self._transaction() as db:
-            db.executemany(
-                "UPDATE outbox SET acked_at = ? WHERE seq = ? AND acked_at IS NULL", [(now, seq) for seq in seqs]
-            )
+        """Mark messages as acknowledged by the broker. Where the process dies just then, they go out again.
+
+        While another thread writes this does not wait: it is written with the next results, or before anyone looks.
+        """
+        now = self._clock.now()
+        with self._gate:
+            self._acked += [(now, seq) for seq in seqs]
+        if self._file.lock.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._file.lock.release()
+
+    def _settle(self) -> None:
+        """Write the acknowledgements that wait."""
+        with self._file.lock:
+            if acked := self._take_acked():
+                try:
+                    self._file.write_soon(lambda db: db.executemany(_ACK, acked))
+                except BaseException:
+                    self._give_back(acked)
+                    raise
+
+    def _take_acked(self) -> list[tuple[float, int]]:
+        with self._gate:
+            acked, self._acked = self._acked, []
+        return acked
+
+    def _give_back(self, acked: list[tuple[float, int]]) -> None:
+        with self._gate:
+            self._acked = acked + self._acked
 
     def reopen(self, seqs: Iterable[int]) -> None:
         """Make acknowledged messages pending again."""
-        with self._transaction() as db:
-            db.executemany("UPDATE outbox SET acked_at = NULL WHERE seq = ?", [(seq,) for seq in seqs])
+        self._settle()
+        values = [(seq,) for seq in seqs]
+        sql = "UPDATE delivery SET acked_at = NULL WHERE seq = ?"
+        self._file.write(lambda db: db.executemany(sql, values), may_use_reserve=True)
+
+    def reopen_range(self, first: int, last: int, topic: str) -> int:
+        """Make the messages of a range on one topic pending again; return how many there are."""
+        sql = (
+            "UPDATE delivery SET acked_at = NULL "
+            "WHERE seq IN (SELECT seq FROM outbox WHERE seq BETWEEN ? AND ? AND topic = ?)"
+        )
+        self._settle()
+        return self._change(sql, first, last, topic)
+
+    def span(self) -> tuple[int, int] | None:
+        """Return the oldest and the newest ``seq`` that are still here."""
+        found = self._file.read("SELECT (SELECT MIN(seq) FROM outbox), (SELECT MAX(seq) FROM outbox)")[0]
+        return None if found[0] is None else (found[0], found[1])
 
     def note_connection(self, *, sound: bool) -> None:
         """Remember that a connection is open (not sound: anything may happen), or that it ended in good order (sound)."""
-        with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO connection (id, sound) VALUES (1, ?)", (int(sound),))
+        self._change("INSERT OR REPLACE INTO connection (id, sound) VALUES (1, ?)", int(sound))
+
+    def note_receipt(self, consumer: str, up_to_seq: int) -> None:
+        """Remember up to where a consumer has everything; a late, lower receipt changes nothing."""
+        sql = (
+            "INSERT INTO receipt (consumer, up_to_seq) VALUES (?, ?) "
+            "ON CONFLICT (consumer) DO UPDATE SET up_to_seq = MAX(up_to_seq, excluded.up_to_seq)"
+        )
+        self._change(sql, consumer, up_to_seq)
+
+    def receipts(self) -> dict[str, int]:
+        """Return the last receipt of each consumer."""
+        return dict(self._file.read("SELECT consumer, up_to_seq FROM receipt ORDER BY consumer"))
 
     def unsettled(self, window_s: float) -> list[int]:
         """Return what was acknowledged in the last ``window_s`` seconds of a connection that had no good end.
 
         The window ends at the last acknowledgement: how long ago that was does not matter, nobody was connected since.
         """
-        if any(sound for (sound,) in self._query("SELECT sound FROM connection")):
+        self._settle()
+        if any(sound for (sound,) in self._file.read("SELECT sound FROM connection")):
             return []
-        query = "SELECT seq FROM outbox WHERE acked_at >= (SELECT MAX(acked_at) FROM outbox) - ?"
-        return [seq for (seq,) in self._query(query, (window_s,))]
+        query = "SELECT seq FROM delivery WHERE acked_at >= (SELECT MAX(acked_at) FROM delivery) - ?"
+        return [seq for (seq,) in self._file.read(query, (window_s,))]
 
-    def prune(self, keep_hours: float, max_mb: float) -> int:
-        """Delete acknowledged messages that are old, or that exceed the size, oldest first. Unsent ones never go."""
-        before = time.time() - keep_hours * 3600
-        gone = self._delete("SELECT seq FROM outbox WHERE acked_at < ? LIMIT ?", (before,))
-        size = self._query("SELECT COALESCE(SUM(LENGTH(payload)), 0) FROM outbox")[0][0]
-        excess = size - max_mb * 1024 * 1024
-        if excess > 0:
-            last = 0
-            acknowledged = "SELECT seq, LENGTH(payload) FROM outbox WHERE acked_at IS NOT NULL ORDER BY seq"
-            for seq, length in self._query(acknowledged):
-                last, excess = seq, excess - length
-                if excess <= 0:
-                    break
-            gone += self._delete("SELECT seq FROM outbox WHERE acked_at IS NOT NULL AND seq <= ? LIMIT ?", (last,))
+    def forget(self, keep_hours: float) -> int:
+        """Delete messages that were acknowledged so long ago; return how many."""
+        self._settle()
+        before = self._clock.now() - keep_hours * 3600
+        sql = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM delivery WHERE acked_at < ? LIMIT ?)"
+        gone = 0
+        while count := self._change(sql, before, self._batch):
+            gone += count
         if gone:
-            self._query("PRAGMA incremental_vacuum")  # give the space back to the disk
+            self._file.shrink()
         return gone
+
+    def drop_acknowledged(self, excess_bytes: float) -> int:
+        """Delete acknowledged messages, oldest first, until so many bytes are free; return how many bytes that made."""
+        self._settle()
+        before, freed = self.used_bytes(), 0
+        oldest = (
+            "SELECT seq, LENGTH(payload) FROM delivery JOIN outbox USING (seq) "
+            "WHERE acked_at IS NOT NULL ORDER BY seq LIMIT ?"
+        )
+        sql = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM delivery WHERE acked_at IS NOT NULL AND seq <= ?)"
+        while freed < excess_bytes and (rows := self._file.read(oldest, (self._batch,))):
+            last, expected = 0, freed
+            for seq, length in rows:
+                last, expected = seq, expected + length
+                if expected >= excess_bytes:
+                    break
+            self._change(sql, last)
+            freed = before - self.used_bytes()
+        if freed:
+            self._file.shrink()
+        return freed
+
+    def used_bytes(self) -> int:
+        """Bytes that the messages take in the file; room that is free for new ones does not count."""
+        return self._file.used_bytes()
 
     def depth(self) -> int:
         """Number of unacknowledged messages."""
-        return int(self._query("SELECT COUNT(*) FROM outbox WHERE acked_at IS NULL")[0][0])
+        self._settle()
+        return int(self._file.read("SELECT COUNT(*) FROM delivery WHERE acked_at IS NULL")[0][0])
 
     def oldest_pending_age_s(self) -> float:
         """Age of the oldest unacknowledged message in seconds; 0 where there is none."""
-        row = self._query("SELECT created_at FROM outbox WHERE acked_at IS NULL ORDER BY seq LIMIT 1")
-        return max(0.0, time.time() - row[0][0]) if row else 0.0
+        self._settle()
+        row = self._file.read(
+            "SELECT created_at FROM delivery JOIN outbox USING (seq) WHERE acked_at IS NULL ORDER BY seq LIMIT 1"
+        )
+        return max(0.0, self._clock.now() - row[0][0]) if row else 0.0
+
+    @property
+    def tight(self) -> bool:
+        """Whether its disk is so full that the reserve was given up; nothing new is taken until it is back."""
+        return self._file.reserve.spent
+
+    @property
+    def damaged(self) -> list[Path]:
+        return self._file.damaged()
 
     def close(self) -> None:
-        with self._lock:
-            if self._guard >= 0:
-                self._db.close()
-                os.close(self._guard)
-                self._guard = -1
+        with suppress(PublishError):  # what is not written goes out again
+            self._settle()
+        self._file.close()
 
     def __enter__(self) -> Outbox:
         return self
@@ -164,80 +316,10 @@ class Outbox:
     ) -> None:
         self.close()
 
-    def _prepare(self) -> None:
-        db = self._db
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in a new file only
-        # WAL with FULL: a commit has reached the disk when it returns.
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise PublishError(f"outbox {self._path} is damaged ({problem}); {_REPAIR}")
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        columns = tuple(row[1] for row in db.execute("PRAGMA table_info(outbox)"))
-        if tables and columns != _COLUMNS:
-            raise PublishError(f"outbox {self._path} is the database of another program; change outbox.path")
-        db.executescript(_SCHEMA)
+    @property
+    def _batch(self) -> int:
+        return _SMALL_BATCH if self.tight else _BATCH
 
-    def _delete(self, selection: str, values: tuple[object, ...]) -> int:
-        """Delete what ``selection`` finds, in batches."""
-        gone = 0
-        while True:
-            with self._transaction() as db:
-                statement = f"DELETE FROM outbox WHERE seq IN ({selection})"  # noqa: S608  # our own two selections
-                count: int = db.execute(statement, (*values, _BATCH)).rowcount
-            gone += count
-            if count < _BATCH:
-                return gone
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise self._error(error) from error
-
-    def _query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._db.execute(sql, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._error(error) from error
-
-    def _error(self, error: sqlite3.Error) -> PublishError:
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            return PublishError(
-                f"outbox {self._path} cannot grow ({text}); free space on its disk, nothing queued is lost"
-            )
-        if "not a database" in text or "malformed" in text:
-            return PublishError(f"outbox {self._path} is damaged or no outbox ({text}); {_REPAIR}")
-        return PublishError(f"outbox {self._path} cannot be used ({text}); check that its folder can be written")
-
-
-_REPAIR = "move it aside, with its -wal and -shm files, and start again"
-
-
-def _lock_file(path: Path) -> int:
-    """Hold ``<outbox>.lock`` for this process; the kernel frees it, also after a kill."""
-    lock = path.with_name(path.name + ".lock")
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise PublishError(
-            f"outbox {path} cannot be written ({error.strerror}); create its folder, check its owner or change outbox.path"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise PublishError(f"outbox {path} is in use by another station; one outbox serves one process") from error
-    return handle
+    def _change(self, sql: str, *values: object) -> int:
+        """Change what is there, also on a full disk; return how many rows."""
+        return int(self._file.write(lambda db: db.execute(sql, values).rowcount, may_use_reserve=True))

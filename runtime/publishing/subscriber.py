@@ -145,6 +145,10 @@ class MqttSubscriber:
                 if quiet_s is not None and time.monotonic() - last >= quiet_s:
                     return
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send one message at QoS 1, over the same connection."""
+        self._client.publish(topic, payload, qos=1)
+
     def _on_subscribe(self, client: paho.Client, userdata: Any, mid: int, codes: Any, properties: Any) -> None:
         refused = [str(code) for code in codes if code.is_failure]
         problem = f"refuses the subscription to {self._filter}: {refused[0]}; check its access list" if refused else ""

@@ -54,3 +54,15 @@ class Topics:
     @property
     def health(self) -> str:
         return self.leaf("health")
+
+    @property
+    def receipt(self) -> str:
+        return self.leaf("receipt")
+
+    @property
+    def replay(self) -> str:
+        return self.leaf("cmd/replay")
+
+    @property
+    def replay_reply(self) -> str:
+        return self.leaf("cmd/replay/reply")

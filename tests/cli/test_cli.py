@@ -20,7 +20,8 @@ from jetspect.runtime.sources.synthetic import render_part
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLE = REPOSITORY / "bundles" / "metal-demo"
-COMMANDS = ("demo", "train", "export", "calibrate", "bench", "evaluate", "inspect", "run", "subscribe")
+COMMANDS = ("demo", "train", "export", "calibrate", "bench publish", "evaluate", "inspect", "run", "subscribe")
+COMMANDS += ("replay", "schema")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,8 @@ def test_every_command_has_help_with_an_example() -> None:
     top = jetspect("--help")
     assert top.returncode == 0
     for command in COMMANDS:
-        assert command in top.stdout
-        shown = jetspect(command, "--help")
+        assert command.split()[0] in top.stdout
+        shown = jetspect(*command.split(), "--help")
         assert shown.returncode == 0
         assert f"Example: jetspect {command}" in shown.stdout
         assert "--json" in shown.stdout

@@ -6,68 +6,25 @@ import json
 import logging
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from delivery import ADDRESS, TOPICS, Durable, commit, inspection, meta, publishing, wait_for
 
 from jetspect.errors import InputError, PublishError
-from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress, json_schema, result_message
+from jetspect.runtime.publishing.contract import json_schema
+from jetspect.runtime.publishing.messages import result_message
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.subscriber import MqttSubscriber, ResultReader
-from jetspect.runtime.publishing.topics import Topics
-from jetspect.runtime.results import Defect, Inspection, ModelIdentity, Verdict
 
-TOPICS = Topics("jetspect", "s", "a", "l", "u")
-ADDRESS = StationAddress(namespace="jetspect", site="s", area="a", line="l", unit="u")
-MODEL = ModelIdentity("m", "1", "0" * 64, "fp32", "test")
 COUNT = 1002  # two of them are probes on another topic
-
-
-def inspection(number: int = 0) -> Inspection:
-    defect = Defect("pit", 5, (1, 2, 4, 5), (2.0, 3.0), 0.9, 0.5, ((1, 2), (3, 4)), False)
-    now = utc_now()
-    return Inspection(f"f{number}", now, now, Verdict.NOK, ("1 defect",), (defect,), (100, 80), MODEL)
-
-
-def meta() -> MetaMessage:
-    model = ModelInfo(name="m", version="1", manifest_sha256="0" * 64, precision="fp32", engine="test")
-    return MetaMessage(
-        station=ADDRESS, at=utc_now(), jetspect="0", model=model, classes=("pit",), tile_px=1, device={}, golden=""
-    )
-
-
-def commit(outbox: Outbox, number: int = 0) -> None:
-    outbox.commit(TOPICS.result, lambda seq, event: result_message(inspection(number), ADDRESS, seq, event).payload())
-
-
-@contextmanager
-def publishing(outbox: Outbox, port: int, **settings: Any) -> Iterator[MqttPublisher]:
-    publisher = MqttPublisher(BrokerSettings(host="127.0.0.1", port=port, **settings), outbox, TOPICS, meta)
-    publisher.start()
-    try:
-        yield publisher
-    finally:
-        publisher.close()
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
+LOAD = f"import sys, runpy, time; sys.path.append({str(Path(__file__).resolve().parents[2] / 'helpers')!r}); "
 
 
 def produce(outbox_path: str, port: str) -> None:
@@ -85,38 +42,6 @@ def produce(outbox_path: str, port: str) -> None:
         publisher.close()
 
 
-class Durable:
-    """A plain paho subscriber whose session the broker keeps; it reconnects on its own."""
-
-    def __init__(self, port: int) -> None:
-        self.events: list[tuple[int, str]] = []
-        self._lock = threading.Lock()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="durable", protocol=paho.MQTTv5)
-        self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe("jetspect/v1/+/+/+/+/result", qos=1)
-        self._client.on_message = self._take
-        properties = Properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = 3600
-        self._client.connect("127.0.0.1", port, keepalive=5, clean_start=False, properties=properties)
-        self._client.loop_start()
-
-    def _take(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        body = json.loads(message.payload)
-        with self._lock:
-            self.events.append((body["seq"], body["event_id"]))
-
-    def seen(self) -> dict[int, set[str]]:
-        with self._lock:
-            found: dict[int, set[str]] = {}
-            for seq, event in self.events:
-                found.setdefault(seq, set()).add(event)
-            return found
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-
 @pytest.mark.timeout(180)
 def test_a_thousand_results_survive_a_killed_broker_and_a_killed_publisher(
     tmp_path: Path, mosquitto: Callable[..., Any], capsys: pytest.CaptureFixture[str]
@@ -124,7 +49,7 @@ def test_a_thousand_results_survive_a_killed_broker_and_a_killed_publisher(
     broker = mosquitto()
     durable = Durable(broker.port)
     outbox = tmp_path / "outbox.sqlite"
-    code = f"import runpy; runpy.run_path({__file__!r})['produce']({str(outbox)!r}, '{broker.port}')"
+    code = f"{LOAD}runpy.run_path({__file__!r})['produce']({str(outbox)!r}, '{broker.port}')"
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", code])
@@ -181,7 +106,7 @@ def test_birth_results_and_goodbye_come_in_order_and_stay(
 def test_the_last_will_says_offline_when_the_process_is_killed(tmp_path: Path, mosquitto: Callable[..., Any]) -> None:
     broker = mosquitto()
     code = (
-        f"import runpy, time; m = runpy.run_path({__file__!r}); o = m['Outbox'](m['Path']({str(tmp_path / 'o')!r}));"
+        f"{LOAD}m = runpy.run_path({__file__!r}); o = m['Outbox'](m['Path']({str(tmp_path / 'o')!r}));"
         f"p = m['MqttPublisher'](m['BrokerSettings'](host='127.0.0.1', port={broker.port}), o, m['TOPICS'], m['meta']);"
         "p.start(); time.sleep(60)"
     )

@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,52 @@ def test_seq_and_event_id_reach_the_payload_and_survive_a_restart(tmp_path: Path
     with Outbox(tmp_path / "o") as outbox:
         assert [r.payload.decode() for r in outbox.pending()] == [f"{seq} {event}"]
         outbox.ack([seq])
-        outbox.prune(0, 1)
+        outbox.forget(0)
         assert put(outbox) == seq + 1
+
+
+def test_threads_that_commit_together_get_their_own_results_and_errors(tmp_path: Path) -> None:
+    def fail(seq: int, event: str) -> bytes:
+        raise RuntimeError("no")
+
+    with Outbox(tmp_path / "o") as outbox, ThreadPoolExecutor(8) as pool:
+        told = [
+            pool.submit(outbox.commit, "t", fail if n % 10 == 0 else lambda s, e: f"{s} {e}".encode())
+            for n in range(200)
+        ]
+        good = dict(t.result() for n, t in enumerate(told) if n % 10)
+        assert all(isinstance(t.exception(), RuntimeError) for n, t in enumerate(told) if n % 10 == 0)
+        kept = {r.seq: r for r in outbox.pending(limit=1000)}
+    assert sorted(good) == sorted(kept) == list(range(1, 181))
+    assert all(kept[s].event_id == e and kept[s].payload == f"{s} {e}".encode() for s, e in good.items())
+
+
+def test_a_clock_that_jumps_back_hides_nothing(tmp_path: Path) -> None:
+    """What was acknowledged last is sent again after a broken connection, and nothing is forgotten too early."""
+    wall = [1_000_000.0]
+
+    def opened() -> Outbox:
+        return Outbox(tmp_path / "o", clock=lambda: wall[0])
+
+    with opened() as outbox:
+        outbox.note_connection(sound=False)
+        for _ in range(3):
+            put(outbox)
+        outbox.ack([1])
+        wall[0] += 60
+        outbox.ack([2])
+        wall[0] -= 7200
+        outbox.ack([3])
+        assert outbox.unsettled(5) == [2, 3]
+        assert put(outbox) == 4
+        assert 0 <= outbox.oldest_pending_age_s() < 5
+    with opened() as outbox:  # also where it jumped while the station was off
+        wall[0] -= 86400
+        outbox.ack([4])
+        assert outbox.unsettled(5) == [2, 3, 4]
+        assert outbox.forget(keep_hours=0.01) == 1
+        wall[0] += 86400 * 10
+        assert outbox.forget(keep_hours=1) == 3
 
 
 def test_a_payload_that_cannot_be_built_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -46,21 +91,6 @@ def test_a_payload_that_cannot_be_built_leaves_nothing_behind(tmp_path: Path) ->
             outbox.commit("t", build)
         assert outbox.depth() == 0
         assert put(outbox) == 1
-
-
-def test_pruning_takes_acknowledged_rows_only_oldest_first(tmp_path: Path) -> None:
-    with Outbox(tmp_path / "o") as outbox:
-        for _ in range(6):
-            put(outbox, b"y" * 500_000)
-        outbox.ack([1, 2, 3, 4])
-        outbox.prune(keep_hours=1, max_mb=2)
-        outbox.reopen([1, 2, 3, 4])
-        kept = [r.seq for r in outbox.pending()]
-        assert kept[-2:] == [5, 6]
-        assert 1 not in kept
-        outbox.ack([s for s in kept if s < 5])
-        outbox.prune(keep_hours=0, max_mb=1)
-        assert [r.seq for r in outbox.pending()] == [5, 6]
 
 
 def test_many_threads_share_one_outbox(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""What consumers say to a station: receipts and requests for a replay, and the station's answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from jetspect.runtime.publishing.messages import Message, Utc
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+
+class Request(Message):
+    """Sent to a station. Unknown fields are refused: a wish that the station does not know must not pass quietly."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReceiptMessage(Request):
+    """A consumer has kept every result up to a ``seq``. QoS 1 on ``.../receipt``, not retained."""
+
+    schema_id: Literal["jetspect.receipt/1"] = "jetspect.receipt/1"
+    consumer: Name = Field(description="Name of the consumer, the same in all its receipts")
+    up_to_seq: int = Field(ge=0, le=2**63 - 1, description="The highest seq with nothing missing at or below it")
+    at: Utc | None = None
+
+
+class ReplayCommand(Request):
+    """Asks for a range of results again. QoS 1 on ``.../cmd/replay``, not retained."""
+
+    schema_id: Literal["jetspect.cmd.replay/1"] = "jetspect.cmd.replay/1"
+    request_id: Name = Field(description="Comes back in the answer")
+    from_seq: int = Field(ge=1, le=2**63 - 1)
+    to_seq: int | None = Field(None, ge=1, le=2**63 - 1, description="Inclusive; null: up to the newest result")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ReplayCommand:
+        if self.to_seq is not None and self.to_seq < self.from_seq:
+            raise ValueError(f"to_seq {self.to_seq} is below from_seq {self.from_seq}; give the lower one first")
+        return self
+
+
+class ReplayReply(Message):
+    """Answer on ``.../cmd/replay/reply``. The results themselves come on ``.../result``, with the event_id they had."""
+
+    schema_id: Literal["jetspect.cmd.replay.reply/1"] = "jetspect.cmd.replay.reply/1"
+    request_id: str = Field(description="From the request; empty where it could not be read")
+    accepted: bool
+    reason: str = Field("", description="Why not, and what to do; empty where accepted")
+    from_seq: int | None = None
+    to_seq: int | None = Field(None, description="The last seq of the answer; never beyond the newest result")
+    queued: int = Field(0, ge=0, description="Results that come again")
+    gone: int = Field(0, ge=0, description="Results in the range that the station no longer has")
+    oldest_seq: int | None = Field(None, description="The oldest result that the station still has")
+    newest_seq: int | None = None
