@@ -93,7 +93,7 @@ def graphs(
 def publish(
     seconds: Annotated[float, typer.Option(min=1, help="Length of each run.")] = 20,
     rate: Annotated[float, typer.Option(min=1, help="Results a second of the paced run.")] = 1000,
-    lines: Annotated[int, typer.Option(min=1, max=64, help="Threads that deliver results.")] = 8,
+    lines: Annotated[int, typer.Option(min=1, max=64, help="Threads that deliver results.")] = 16,
     defects: Annotated[int, typer.Option(min=0, max=1000, help="Defects in each result.")] = 3,
     host: Annotated[str | None, typer.Option(help="Broker; a mosquitto of its own by default.")] = None,
     port: Annotated[int, typer.Option(help="Its port.")] = 1883,

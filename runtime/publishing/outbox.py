@@ -5,6 +5,7 @@ A row leaves only after the broker's acknowledgement, and even then it stays for
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -21,7 +22,10 @@ from jetspect.runtime.publishing.steady_clock import SteadyClock
 
 _BATCH, _SMALL_BATCH = 1000, 50  # rows deleted per transaction, so that a commit never waits long; on a full disk
 _RESERVE_BYTES = 8 * 1024 * 1024  # more than SQLite's log grows to before it is written back
-_ACK = "UPDATE delivery SET acked_at = ? WHERE seq = ? AND acked_at IS NULL"
+# One statement for any number of rows: between two statements another thread may take the interpreter for milliseconds.
+_ACK = "UPDATE delivery SET acked_at = ? WHERE acked_at IS NULL AND seq IN (SELECT value FROM json_each(?))"
+_INSERT = "INSERT INTO outbox (seq, event_id, topic, payload, created_at) VALUES "
+_TOGETHER = 100  # rows of one INSERT
 Build = Callable[[int, str], bytes]
 
 
@@ -33,6 +37,11 @@ class Row:
     event_id: str
     topic: str
     payload: bytes
+
+
+def _acknowledge(db: sqlite3.Connection, acked: list[tuple[float, int]]) -> None:
+    if acked:
+        db.execute(_ACK, (max(at for at, _ in acked), json.dumps([seq for _, seq in acked])))
 
 
 def _taken_lock() -> threading.Lock:
@@ -147,9 +156,10 @@ class Outbox:
             wish.seq, wish.error = seq, None
             rows.append((seq, wish.event_id, wish.topic, payload, now))
         self._file.mark.cover(seq)
-        db.executemany(_ACK, acked)
-        db.executemany("INSERT INTO outbox (seq, event_id, topic, payload, created_at) VALUES (?, ?, ?, ?, ?)", rows)
-        db.executemany("INSERT INTO delivery (seq) VALUES (?)", [row[:1] for row in rows])
+        _acknowledge(db, acked)
+        for start in range(0, len(rows), _TOGETHER):
+            some = rows[start : start + _TOGETHER]
+            db.execute(_INSERT + ", ".join(["(?, ?, ?, ?, ?)"] * len(some)), [value for row in some for value in row])
 
     def pending(self, after_seq: int = 0, limit: int = 100) -> list[Row]:
         """Return the oldest unacknowledged messages with a larger ``seq``."""
@@ -182,7 +192,7 @@ class Outbox:
         with self._file.lock:
             if acked := self._take_acked():
                 try:
-                    self._file.write_soon(lambda db: db.executemany(_ACK, acked))
+                    self._file.write_soon(lambda db: _acknowledge(db, acked))
                 except BaseException:
                     self._give_back(acked)
                     raise

@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS outbox (
 CREATE TABLE IF NOT EXISTS delivery (seq INTEGER PRIMARY KEY, acked_at REAL);
 CREATE INDEX IF NOT EXISTS delivery_pending ON delivery (seq) WHERE acked_at IS NULL;
 CREATE INDEX IF NOT EXISTS delivery_acked ON delivery (acked_at) WHERE acked_at IS NOT NULL;
+CREATE TRIGGER IF NOT EXISTS outbox_inserted AFTER INSERT ON outbox BEGIN
+    INSERT INTO delivery (seq) VALUES (NEW.seq);
+END;
 CREATE TRIGGER IF NOT EXISTS outbox_deleted AFTER DELETE ON outbox BEGIN
     DELETE FROM delivery WHERE seq = OLD.seq;
 END;
@@ -260,7 +263,7 @@ class OutboxFile:
             db.execute("BEGIN")
             for row in readable_rows(self.path, self.mark.bound):
                 new = db.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?, ?)", row[:5]).rowcount
-                db.execute("INSERT OR IGNORE INTO delivery VALUES (?, ?)", (row[0], row[5]))
+                db.execute("UPDATE delivery SET acked_at = ? WHERE seq = ?", (row[5], row[0]))
                 kept, unsent = kept + new, unsent + (new and row[5] is None)
             db.execute("COMMIT")
         return kept, unsent
