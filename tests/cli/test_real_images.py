@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import json_schema
+from jetspect.runtime.publishing.contract import json_schema
 from jetspect.runtime.publishing.subscriber import MqttSubscriber
 
 REPOSITORY = Path(__file__).resolve().parents[2]
