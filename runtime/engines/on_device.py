@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class OnDevice:
+class OnDevice(ABC):
     """Base of device engines. Not thread-safe: one thread makes all calls, as with the device.
 
     Parameters
@@ -126,10 +127,10 @@ class OnDevice:
         if self._closed:
             raise EngineError(f"the engine {self._info} is closed; open it again")
 
+    @abstractmethod
     def _launch(self) -> None:
         """Queue one run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _release(self) -> None:
         """Let go of what lives beside the memory, before it goes."""
-        raise NotImplementedError
