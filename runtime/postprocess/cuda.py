@@ -6,7 +6,6 @@ The score map stays on the device. What comes back is one small table per class,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ from jetspect.runtime.manifest import ClassSpec, OutputContract
 from jetspect.runtime.postprocess.reference import Component, least_area, level_of
 from jetspect.runtime.tiling import round_up
 
-KERNELS = Path(__file__).with_name("kernels.cu")
 # struct Stats and struct Drawing of kernels.cu.
 STATS = np.dtype(
     [(name, np.uint64) for name in ("sum_x", "sum_y", "sum_score")]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from pydantic import Field
 
 from jetspect.errors import SourceError
-from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
+from jetspect.runtime.frames import Frame, LostFrame
 from jetspect.runtime.images import SUFFIXES
 from jetspect.runtime.settings import LocalPath, Settings
 from jetspect.runtime.sources.files import Seen, images_in, natural, read_item
+from jetspect.runtime.sources.stoppable import StoppableSource
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class FolderSettings(Settings):
     poll_s: float = Field(0.2, gt=0, le=60, description="With watch: pause between two looks at the folder, seconds")
 
 
-class FolderSource:
+class FolderSource(StoppableSource):
     """Reads the images of a folder in natural order (``img2`` before ``img10``).
 
     A file that cannot be read or decoded becomes a LostFrame. While watching, a file counts as written once its size
@@ -49,8 +48,8 @@ class FolderSource:
     """
 
     def __init__(self, settings: FolderSettings) -> None:
+        super().__init__()
         self._settings = settings
-        self._stop = threading.Event()
         path = settings.path
         if not path.is_dir():
             what = "is a file, not a folder; name the folder it lies in" if path.exists() else "does not exist"
@@ -91,23 +90,6 @@ class FolderSource:
             unreadable = {path: entry for path, entry in unreadable.items() if path in now and path not in done}
             before = now
             self._stop.wait(self._settings.poll_s)
-
-    def counters(self) -> SourceCounters:
-        return SourceCounters()
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def close(self) -> None:
-        self.stop()
-
-    def __enter__(self) -> FolderSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _look(self) -> dict[Path, Seen]:
         root = self._settings.path

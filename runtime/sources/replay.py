@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from jetspect.errors import InputError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
+from jetspect.runtime.frames import Frame, LostFrame
 from jetspect.runtime.images import SUFFIXES
 from jetspect.runtime.publishing.messages import Utc
 from jetspect.runtime.settings import LocalPath, Settings
 from jetspect.runtime.sources.files import images_in, natural, read_item
+from jetspect.runtime.sources.stoppable import StoppableSource
 
 log = logging.getLogger(__name__)
 INDEX = "frames.jsonl"
@@ -67,7 +66,7 @@ class _Recorded:
     part_id: str | None = None
 
 
-class ReplaySource:
+class ReplaySource(StoppableSource):
     """Delivers the images in the order of their times; ``captured_at`` is the recorded time.
 
     A taker that is slower than the recording gets the next image at once; drop policies are the queue's, as with a camera.
@@ -81,8 +80,8 @@ class ReplaySource:
     """
 
     def __init__(self, settings: ReplaySettings) -> None:
+        super().__init__()
         self._settings = settings
-        self._stop = threading.Event()
         if not settings.path.is_dir():
             what = "is a file, not a folder" if settings.path.exists() else "does not exist"
             raise SourceError(f"recorded folder {settings.path} {what}; name the folder with the images")
@@ -111,23 +110,6 @@ class ReplaySource:
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
             yield item
-
-    def counters(self) -> SourceCounters:
-        return SourceCounters()
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def close(self) -> None:
-        self.stop()
-
-    def __enter__(self) -> ReplaySource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _from_index(folder: Path) -> list[_Recorded]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
+from jetspect.runtime.frames import Frame, LostFrame
 from jetspect.runtime.settings import Settings
+from jetspect.runtime.sources.stoppable import StoppableSource
 from jetspect.runtime.sources.synthetic.part import MAX_SIDE_PX, MIN_SIDE_PX, render_part
 
 
@@ -34,12 +33,12 @@ class SyntheticSettings(Settings):
         return value
 
 
-class SyntheticSource:
+class SyntheticSource(StoppableSource):
     """Shows one rendered part after the other; frame ``n`` depends on the settings and ``n`` alone."""
 
     def __init__(self, settings: SyntheticSettings) -> None:
+        super().__init__()
         self._settings = settings
-        self._stop = threading.Event()
 
     def __iter__(self) -> Iterator[Frame | LostFrame]:
         settings = self._settings
@@ -57,20 +56,3 @@ class SyntheticSource:
             number += 1
             name = f"synthetic-{settings.seed}-{number:06d}"
             yield Frame(part.image, frame_id=name, part_id=f"P{number:06d}", origin=f"synthetic {part.texture}")
-
-    def counters(self) -> SourceCounters:
-        return SourceCounters()
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def close(self) -> None:
-        self.stop()
-
-    def __enter__(self) -> SyntheticSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

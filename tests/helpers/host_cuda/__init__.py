@@ -22,12 +22,11 @@ from typing import Any
 
 import numpy as np
 
-import jetspect.runtime.postprocess
 from jetspect.errors import EngineError
 from jetspect.runtime.cuda.base import Argument, Buffer, CudaInfo
+from jetspect.runtime.cuda.driver import KERNELS
 from jetspect.runtime.cuda.launch import BLOCK, grid_of, pack
 
-KERNELS = Path(jetspect.runtime.postprocess.__file__).with_name("kernels.cu")
 HERE = Path(__file__).parent
 GARBAGE = 0xCD
 

@@ -9,7 +9,7 @@ import pytest
 from jetspect.errors import EngineError, MissingDependencyError
 from jetspect.runtime.cuda import compiler
 from jetspect.runtime.cuda.compiler import TOOLKIT, compile_kernels, find_nvcc
-from jetspect.runtime.postprocess.cuda import KERNELS
+from jetspect.runtime.cuda.driver import KERNELS
 
 # Orin, H100/H200 and Thor.
 CAPABILITIES = [(8, 7), (9, 0), (11, 0)]
