@@ -9,6 +9,8 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+from jetspect.runtime.frames import Shot
+
 
 class Verdict(str, Enum):
     """OK: inspected and within the rules. NOK: outside them. UNKNOWN: not properly inspected, never taken as OK."""
@@ -123,3 +125,5 @@ class Inspection:
     part_id: str | None = None
     origin: str = ""
     decision: float | None = None
+    exposure_us: float | None = None
+    shot: Shot | None = None

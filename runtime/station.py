@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 
 from jetspect.device.probe import hottest_c
-from jetspect.errors import DeviceLostError, JetspectError, PublishError
-from jetspect.runtime.frames import Frame, LostFrame, Source, utc_now
+from jetspect.errors import DeviceLostError, JetspectError, PublishError, SourceError
+from jetspect.runtime.frames import Frame, LostFrame, Shot, Source, lost, utc_now
 from jetspect.runtime.inspector import Inspector
+from jetspect.runtime.parts import PartMerger, PartResult, ViewResult
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
 from jetspect.runtime.publishing.messages import (
@@ -48,6 +49,7 @@ class Counters:
     lost: int = 0
     inspected: int = 0
     verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    parts: dict[Verdict, int] = field(default_factory=dict)
     evidence_failed: int = 0
 
 
@@ -71,6 +73,8 @@ class Station:
     ----------
     keeper
         Holds outbox and evidence within their caps.
+    merger
+        Where it knows parts already that were begun before the start.
     on_result
         Called in the recording thread after the result is in the outbox.
 
@@ -90,6 +94,7 @@ class Station:
         health_s: float = 10.0,
         drain_s: float = 30.0,
         keeper: Keeper | None = None,
+        merger: PartMerger | None = None,
         on_result: Listener | None = None,
     ) -> None:
         self._parts = parts
@@ -99,6 +104,7 @@ class Station:
         self._drain_s = drain_s
         self._keeper = keeper
         self._on_result = on_result
+        self._merger = merger or PartMerger()
         self._failure: BaseException | None = None
         self._failed = threading.Event()
         self._stopping = threading.Event()
@@ -133,6 +139,12 @@ class Station:
         if self._failure is not None:
             raise self._failure
         return parts.outbox.depth()
+
+    def check(self) -> None:
+        """Raise SourceError where the camera is not there now. :meth:`run` would wait for it."""
+        fault = self._parts.source.counters().fault
+        if fault:
+            raise SourceError(fault)
 
     def _deliver(self, publisher: MqttPublisher) -> None:
         """Give the broker time for what is left; not where it has been away for a while, and not after a second stop."""
@@ -191,6 +203,7 @@ class Station:
             receipts=outbox.receipts(),
             temperature_c=hottest_c(),
             source=SourceInfo(**asdict(self._parts.source.counters())),
+            parts={verdict.value: count for verdict, count in counters.parts.items()},
         )
 
     def _beat(self) -> None:
@@ -228,8 +241,7 @@ class Station:
                 gone = error if isinstance(error, DeviceLostError) else None
                 reason = str(error) if known else f"inspection failed: {type(error).__name__}: {error}"
                 log.error("frame %s: %s", item.frame_id, reason, exc_info=not known)
-                lost = LostFrame(item.frame_id, reason, item.captured_at, item.part_id, item.origin)
-                inspection = self._parts.inspector.inspect(lost)
+                inspection = self._parts.inspector.inspect(lost(item, reason))
             self.counters.inspected += 1
             self.counters.verdicts[inspection.verdict] += 1
             self._results.put((item, inspection))
@@ -259,13 +271,15 @@ class Station:
         built: list[ResultMessage] = []
 
         def build(seq: int, event_id: str) -> bytes:
-            built.append(result_message(inspection, self._parts.address, seq, event_id, evidence))
+            part = self._merged(inspection, seq, event_id)
+            built.append(result_message(inspection, self._parts.address, seq, event_id, evidence, part))
             return built[-1].payload()
 
         warned = False
         while True:
             try:
                 self._parts.outbox.commit(self._parts.result_topic, build)
+                self._note_part(inspection, built[-1])
                 return built[-1]
             except PublishError as error:
                 # The line waits with this result in hand until it can be kept, for example when the disk has room again.
@@ -276,6 +290,19 @@ class Station:
                 if not warned:
                     log.error("%s; the line waits until frame %s can be recorded", error, inspection.frame_id)
                 warned = True
+
+    def _merged(self, inspection: Inspection, seq: int, event_id: str) -> PartResult | None:
+        """Return the verdict on the part that this frame completes."""
+        shot = inspection.shot
+        return None if shot is None else self._merger.merged(shot, _view_result(inspection, shot, seq, event_id))
+
+    def _note_part(self, inspection: Inspection, message: ResultMessage) -> None:
+        shot = inspection.shot
+        if shot is not None:
+            self._merger.note(shot, _view_result(inspection, shot, message.seq, message.event_id))
+        if message.part is not None:
+            parts = self.counters.parts
+            parts[message.part.verdict] = parts.get(message.part.verdict, 0) + 1
 
     def _keep_evidence(self, item: Frame | LostFrame, inspection: Inspection) -> tuple[EvidenceRef, ...]:
         if self._parts.evidence is None or isinstance(item, LostFrame):
@@ -306,3 +333,8 @@ class Station:
         elif work == self._record:
             while self._results.get() is not None:
                 pass
+
+
+def _view_result(inspection: Inspection, shot: Shot, seq: int, event_id: str) -> ViewResult:
+    found = len(inspection.defects) + inspection.defects_truncated
+    return ViewResult(shot.view, shot.number, inspection.verdict, seq, event_id, found)
