@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -18,6 +19,7 @@ from jetspect import __version__
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
 from jetspect.runtime.publishing.commands import Commands, CommandSettings
+from jetspect.runtime.publishing.intake import Intake
 from jetspect.runtime.publishing.link import Event, Link
 from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _HOLD_S = 2.0  # after a refused result, before the next one is tried
 _PUT_OFF_S = 60.0  # until a refused result itself is tried again
+_TOPIC_BYTES = 4096  # what a request may have beside its payload: topic and properties
 _HEADER_BYTES = 256  # more than a PUBLISH packet adds to topic and payload
 
 
@@ -64,7 +67,10 @@ class MqttPublisher(Link):
     ) -> None:
         super().__init__(settings, settings.client_id or topics.leaf("station").replace("/", "."))
         self._outbox, self._topics, self._meta = outbox, topics, meta
-        self._commands = Commands(commands or CommandSettings(), outbox, topics)
+        allowed = commands or CommandSettings()
+        self._commands = Commands(allowed, outbox, topics)
+        self._intake = Intake(allowed.max_bytes, allowed.per_s)
+        self._largest_request = allowed.max_bytes + _TOPIC_BYTES
         self.counters = Counters()
         self._waking = False
         self._connections = 0
@@ -82,6 +88,11 @@ class MqttPublisher(Link):
         if not self._waking:  # one wake-up is enough for any number of rows
             self._waking = True
             self._wake()
+
+    @property
+    def requests_ignored(self) -> int:
+        """Requests that were not carried out, whatever the reason."""
+        return self._commands.refused + self._intake.dropped
 
     def health(self, message: HealthMessage) -> None:
         """Publish counters at QoS 0; lost while the broker is away."""
@@ -117,12 +128,16 @@ class MqttPublisher(Link):
 
         def on_message(c: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
             if not message.retain:  # a retained command would be carried out at every connection
-                events.put(("asked", (message.topic, bytes(message.payload))))
+                self._intake.put(message.topic, bytes(message.payload))
 
         client.on_publish, client.on_subscribe, client.on_message = on_publish, on_subscribe, on_message
         will = StatusMessage(state="offline", reason="connection lost", jetspect=__version__)
         client.will_set(self._topics.status, will.payload(), qos=1, retain=True)
-        return {}
+        if self._settings.protocol != "5":
+            return {}
+        limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        limits.MaximumPacketSize = self._largest_request  # a broker keeps larger ones to itself
+        return {"properties": limits}
 
     def _opened(self, client: paho.Client, properties: Properties | None) -> None:
         self._reset()
@@ -145,18 +160,20 @@ class MqttPublisher(Link):
         self._waking = False
         self._take_answers([detail for kind, detail in events if kind == "answer"])
         for kind, detail in events:
-            if kind == "asked":
-                self._carry_out(*detail)
-            elif kind == "subscribed" and any(code.is_failure for code in detail):
+            if kind == "subscribed" and any(code.is_failure for code in detail):
                 log.error("%s refuses the subscription to commands; check its access list", self._settings.where)
         if self._client is not None:
+            self._carry_out(client)
             self._send(client)
 
-    def _carry_out(self, topic: str, payload: bytes) -> None:
-        reply, client = self._commands.handle(topic, payload), self._client
-        if reply is not None and client is not None:
-            self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
-            self._next = 0  # what was asked for stands before what went out last
+    def _carry_out(self, client: paho.Client) -> None:
+        """Answer requests whose turn it is, as far as the broker takes answers now."""
+        while len(self._inflight) + len(self._own) < self._limit and (asked := self._intake.take()) is not None:
+            reply = self._commands.handle(asked)
+            if reply is not None:
+                self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
+                if reply.queued:
+                    self._next = 0  # what was asked for stands before what went out last
 
     def _take_answers(self, answers: list[tuple[int, ReasonCode]]) -> None:
         acked = []
@@ -235,6 +252,14 @@ class MqttPublisher(Link):
         # A death is noticed after two keep-alives at the latest: what was acknowledged long before that is settled.
         if recent and recent[-1][0] >= now - self._settings.replay_s - 2 * self._settings.keepalive_s:
             self._outbox.reopen([seq for at, seq in recent if at >= recent[-1][0] - self._settings.replay_s])
+
+    def _finish(self, client: paho.Client) -> None:
+        """Send nothing more, and take the acknowledgements that are on their way; the rest goes out again."""
+        self._hold_until = float("inf")
+        deadline = time.monotonic() + 3
+        while (self._inflight or self._own) and time.monotonic() < deadline and not self._stopping.is_set():
+            if not self._turn(client, 0.1):
+                return
 
     def _goodbye(self, client: paho.Client) -> None:
         """Say that the station goes on purpose (retained), and take the last acknowledgements."""
