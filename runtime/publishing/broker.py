@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,8 @@ from jetspect.runtime.publishing.tls import TlsSettings, VariableName, from_envi
 from jetspect.runtime.settings import LocalPath, Settings
 
 __all__ = ["BrokerSettings", "Login", "TlsSettings", "make_client", "read_login"]
+
+log = logging.getLogger(__name__)
 
 
 class BrokerSettings(Settings):
@@ -95,8 +98,8 @@ def read_login(settings: BrokerSettings) -> Login:
     if tls is not None and tls.cert is not None:
         try:
             certificate = Certificate.from_pem(tls.cert.read_text("utf-8", "replace"))
-        except (OSError, ValueError) as error:
-            raise PublishError(f"broker.tls.cert: {tls.cert} cannot be used: {error}; give a PEM file") from error
+        except (OSError, ValueError) as error:  # OpenSSL has taken it: only the end of its time is not known
+            log.warning("%s: when it expires cannot be read (%s)", tls.cert, error)
     return Login(settings.password(), context, certificate)
 
 

@@ -210,7 +210,7 @@ class Link:
         if login is None:
             return False
         reason = try_login(self._settings, f"{self._client_id}.renewal", login, self._stopping.is_set)
-        if reason:
+        if reason and not self._stopping.is_set():
             self._renewal.refused(reason)
         return not reason
 

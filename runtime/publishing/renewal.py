@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,9 +124,10 @@ class Renewal:
         digest = hashlib.sha256()
         for path in self._files:
             try:
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+                data = path.read_bytes() if path.is_file() else b""  # a pipe could be read once
             except OSError:  # whoever uses it says so
-                digest.update(b"?")
+                data = b"?"
+            digest.update(hashlib.sha256(data).digest())
         return digest.digest()
 
     def _days(self) -> int | None:
@@ -156,7 +158,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def _warn_if_open(path: Path) -> None:
@@ -164,5 +166,5 @@ def _warn_if_open(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError:
         return
-    if mode & 0o007:
+    if stat.S_ISREG(mode) and mode & 0o007:
         log.warning("%s can be read by everybody (mode %04o); it is a secret: chmod o-rwx it", path, mode & 0o7777)

@@ -161,7 +161,7 @@ def test_a_flood_of_requests_does_not_hold_up_results(
         sender.send(b'{"request_id": "after", "from_seq": 0}')
         wait_for(lambda: any(a["request_id"] == "after" for a in sender.answers[before:]))
         assert publisher.state == "online"
-    assert caplog.text.count("too many requests at once") == 1
+    assert 1 <= caplog.text.count("too many requests at once") < 5
     large = [a for a in sender.answers if "1000000 bytes" in a["reason"]]
     assert len(large) == (0 if protocol == "5" else 1)
 

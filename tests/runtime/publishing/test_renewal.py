@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,37 @@ def test_a_certificate_that_the_broker_refuses_does_not_cost_the_connection(tmp_
         tls["cert"].write_bytes(good[0])
         tls["key"].write_bytes(good[1])
         seen(publisher, lambda: publisher.alarms() == ())
+
+
+def test_a_station_that_is_stopped_while_it_renews_still_says_goodbye(
+    tmp_path: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = plant.give("old", days=90)
+    with Outbox(tmp_path / "o") as outbox, publishing(outbox, plant.port, tls=tls) as publisher:
+        wait_for(lambda: publisher.state == "online")
+        hang_up = publisher._hang_up
+
+        def stop_after(client: paho.Client) -> None:
+            hang_up(client)
+            publisher._stopping.set()
+
+        monkeypatch.setattr(publisher, "_hang_up", stop_after)
+        plant.give("new", days=90)
+        publisher.notify()
+        publisher._thread.join(20)
+        assert publisher.state == "stopped"
+    wait_for(lambda: plant.statuses == ["online", "online", "offline"])
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "password")
+    writer = threading.Thread(target=(tmp_path / "password").write_text, args=("secret\n",))
+    writer.start()
+    kept = Renewal(BrokerSettings(username="me", password_file=tmp_path / "password"))
+    writer.join(10)
+    assert kept.proven.password is not None
+    assert kept.proven.password.get_secret_value() == "secret"
+    assert kept.next() is kept.proven
 
 
 def test_a_password_file_is_read_again(tmp_path: Path, mosquitto: Callable[..., Any]) -> None:
