@@ -182,6 +182,10 @@ def test_a_station_delivers_and_only_an_operator_makes_it_send_again(plant: Plan
         assert "its public key is not one of broker.tls.pin_sha256" in json.loads(done.stdout)["error"]["message"]
         done = replay("operator", "--cert", tmp_path / "none.crt")
         assert "none.crt cannot be used" in json.loads(done.stdout)["error"]["message"]
+        place = "jetspect/plant-1/press-shop/line-2/island-3"
+        ca = plant.certificates / "ca.crt"
+        done = jetspect("replay", place, "--from", 1, "--port", plant.port, "--ca", ca, "--json")
+        assert "closed the connection before the login" in json.loads(done.stdout)["error"]["message"]
         station.close()
 
 
