@@ -199,8 +199,10 @@ class Station:
             published=sent.published if sent else 0,
             acknowledged=sent.acknowledged if sent else 0,
             reconnects=sent.reconnects if sent else 0,
-            alarms=self._keeper.alarms() if self._keeper is not None else (),
+            alarms=(self._keeper.alarms() if self._keeper is not None else ())
+            + (publisher.alarms() if publisher is not None else ()),
             receipts=outbox.receipts(),
+            requests_ignored=publisher.requests_ignored if publisher is not None else 0,
             temperature_c=hottest_c(),
             source=SourceInfo(**asdict(self._parts.source.counters())),
             parts={verdict.value: count for verdict, count in counters.parts.items()},
