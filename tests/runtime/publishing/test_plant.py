@@ -119,15 +119,18 @@ class Person:
         self._client.loop_stop()
 
 
+REPLIES = {leaf for leaf in LEAVES if leaf.endswith("/reply")}
 MAY_WRITE = {
-    "island-3": {HERE.leaf(leaf) for leaf in SENT | {"cmd/replay/reply"}},
+    "island-3": {HERE.leaf(leaf) for leaf in SENT | REPLIES},
     "historian": {place.receipt for place in (HERE, ELSEWHERE)},
     "operator": {place.replay for place in (HERE, ELSEWHERE)},
+    "line-2": {HERE.trigger},
 }
 MAY_READ = {
-    "island-3": {HERE.leaf(leaf) for leaf in LEAVES - SENT - {"cmd/replay/reply"}},
+    "island-3": {HERE.leaf(leaf) for leaf in LEAVES - SENT - REPLIES},
     "historian": {place.leaf(leaf) for leaf in EVENTS for place in (HERE, ELSEWHERE)},
     "operator": {place.leaf(leaf) for leaf in EVENTS | {"cmd/replay/reply"} for place in (HERE, ELSEWHERE)},
+    "line-2": {HERE.leaf(leaf) for leaf in ("result", "status", "cmd/trigger/reply")},
 }
 
 

@@ -51,7 +51,7 @@ def test_what_was_refused_may_be_sent_again_with_the_same_name() -> None:
     ("body", "says", "request_id"),
     [
         (b"\xff", "payload", ""),
-        (b'{"request_id": "r", "part_id": ' + b"[" * 900, "payload", "r"),
+        (b'{"request_id": "r", "part_id": ' + b"[" * 900, "payload", ""),
         (b'{"request_id": "r", "part_id": "' + b"x" * 5000, "1000", "r"),
         ({"request_id": "r", "part_id": 5}, "part_id", "r"),
     ],
