@@ -54,12 +54,12 @@ class BundleSettings(Settings):
 class EngineSettings(Settings):
     """``[engine]``: what executes the graph."""
 
-    kind: Literal["onnxruntime", "onnxruntime-cuda", "tensorrt"] = Field(
+    kind: Literal["onnxruntime", "openvino", "onnxruntime-cuda", "tensorrt", "auto"] = Field(
         "onnxruntime",
-        description="onnxruntime runs on the CPU, onnxruntime-cuda on any NVIDIA GPU; tensorrt runs what jetspect build "
-        "made on this device",
+        description="onnxruntime and openvino run on the CPU, onnxruntime-cuda on any NVIDIA GPU; tensorrt runs what jetspect "
+        "build made on this device; auto takes the fastest of them, by a short trial that is remembered",
     )
-    threads: int = Field(0, ge=0, description="onnxruntime: threads of one run; 0 takes every core")
+    threads: int = Field(0, ge=0, description="onnxruntime, openvino: threads of one run; 0 takes every core")
     folder: LocalPath | None = Field(
         None,
         description="tensorrt: where engines are; None: $JETSPECT_ENGINE_DIR, else jetspect/engines in the user's cache",
@@ -69,7 +69,7 @@ class EngineSettings(Settings):
 
     @model_validator(mode="after")
     def _fitting(self) -> EngineSettings:
-        if self.kind != "tensorrt":
+        if self.kind not in ("tensorrt", "auto"):
             given = [n for n in ("folder", "opt_level", "cuda_graph") if n in self.model_fields_set]
             if given:
                 raise ValueError(f"{', '.join(given)} is for kind tensorrt, this is {self.kind}: leave it out")

@@ -8,7 +8,7 @@ import typer
 
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
-from jetspect.runtime.engines import KINDS, open_engine
+from jetspect.runtime.engines import AUTO, KINDS, open_engine
 from jetspect.runtime.engines.base import Engine
 from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.golden import GoldenReport
@@ -19,7 +19,9 @@ TileOption = Annotated[int | None, typer.Option(min=1, max=16384, help="Tile edg
 BatchOption = Annotated[int, typer.Option(min=1, max=64, help="Tiles per run.")]
 EngineOption = Annotated[
     str,
-    typer.Option(help="onnxruntime (processor), onnxruntime-cuda (NVIDIA GPU) or tensorrt (what jetspect build made)."),
+    typer.Option(
+        help="onnxruntime or openvino (processor), onnxruntime-cuda (NVIDIA GPU), tensorrt (what jetspect build made), or auto."
+    ),
 ]
 
 
@@ -37,8 +39,7 @@ def open_for(
 ) -> tuple[Engine, GoldenReport]:
     """Open what the options ask for; errors as :func:`jetspect.runtime.engines.open_engine`."""
     chosen = as_precision(precision)
-    if engine not in KINDS:
-        raise InputError(f"--engine {engine!r} is not known; use one of {', '.join(KINDS)}")
-    if engine == "onnxruntime":
-        return open_engine(bundle, precision=chosen, threads=threads)
-    return open_engine(bundle, kind=engine, precision=chosen, device=DeviceOptions(tile_px=tile, batch=batch))
+    if engine not in (*KINDS, AUTO):
+        raise InputError(f"--engine {engine!r} is not known; use one of {', '.join(KINDS)}, or {AUTO}")
+    device = DeviceOptions(tile_px=tile, batch=batch)
+    return open_engine(bundle, kind=engine, precision=chosen, threads=threads, device=device)

@@ -14,9 +14,12 @@ from jetspect.runtime.golden import GoldenReport, check_foreground, check_golden
 from jetspect.runtime.manifest import Precision
 
 if TYPE_CHECKING:
+    from jetspect.runtime.engines.auto import Choice
     from jetspect.runtime.engines.options import DeviceOptions
 
-KINDS = ("onnxruntime", "onnxruntime-cuda", "tensorrt")
+KINDS = ("onnxruntime", "openvino", "onnxruntime-cuda", "tensorrt")
+AUTO = "auto"
+_ON_PROCESSOR = ("onnxruntime", "openvino")
 
 
 def open_engine(
@@ -35,10 +38,12 @@ def open_engine(
 
     Parameters
     ----------
+    kind
+        One of ``KINDS``, or ``auto``: the fastest of them here (:func:`jetspect.runtime.engines.auto.open_fastest`).
     threads
-        Of ONNX Runtime.
+        Of engines on the processor.
     device
-        Of engines on a CUDA device: tile, batch and, for TensorRT, where its engines are kept.
+        Of engines on a CUDA device, and of the choice among all: tile, batch and, for TensorRT, where its engines are kept.
 
     Raises
     ------
@@ -48,22 +53,53 @@ def open_engine(
         The engine's answers differ from the golden ones.
     """
     require_graph(bundle, precision)
+    if kind == AUTO:
+        return choose_engine(bundle, precision=precision, threads=threads, device=device)[:2]
     if kind not in KINDS:
-        raise EngineError(f"engine {kind!r} is not known; use one of {', '.join(KINDS)}")
-    first: Precision = precision if kind == "onnxruntime" else "fp32"
+        raise EngineError(f"engine {kind!r} is not known; use one of {', '.join(KINDS)}, or {AUTO}")
     with ExitStack() as opened:
         engine, report = _open_first(bundle, kind, precision, threads, device)
         opened.push(engine)
         if bundle.manifest.foreground is None:
             opened.pop_all()  # from here on the caller closes it
             return engine, report
-        from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
-
-        finder = OnnxRuntimeEngine(bundle.foreground_graph(first), precision=first, threads=threads)
+        first: Precision = precision if kind in _ON_PROCESSOR else "fp32"
+        beside = kind if kind in _ON_PROCESSOR else "onnxruntime"
+        finder = _on_processor(beside, bundle.foreground_graph(first), first, threads)
         opened.push(finder)
         report = replace(report, foreground=check_foreground(finder, bundle, first))
         opened.pop_all()
         return StagedEngine(engine, finder), report
+
+
+def choose_engine(
+    bundle: Bundle,
+    *,
+    precision: Precision = "fp32",
+    threads: int = 0,
+    device: DeviceOptions | None = None,
+    again: bool = False,
+) -> tuple[Engine, GoldenReport, Choice]:
+    """Open the fastest engine of this machine, and say how it was chosen; errors as :func:`open_engine`."""
+    from jetspect.runtime.engines.auto import open_fastest
+    from jetspect.runtime.engines.options import DeviceOptions
+
+    require_graph(bundle, precision)
+    shape = device or DeviceOptions()
+
+    def opened_by(kind: str) -> tuple[Engine, GoldenReport]:
+        return open_engine(bundle, kind=kind, precision=precision, threads=threads, device=shape)
+
+    return open_fastest(
+        bundle,
+        KINDS,
+        opened_by,
+        precision=precision,
+        tile_px=shape.tile_px,
+        batch=shape.batch,
+        threads=threads,
+        again=again,
+    )
 
 
 def require_graph(bundle: Bundle, precision: Precision) -> None:
@@ -87,10 +123,19 @@ def _open_first(
         from jetspect.runtime.engines.options import DeviceOptions
 
         return open_cuda_engine(bundle, precision, device or DeviceOptions())
-    from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
-
     with ExitStack() as opened:
-        engine = opened.enter_context(OnnxRuntimeEngine(bundle.graph(precision), precision=precision, threads=threads))
+        engine = _on_processor(kind, bundle.graph(precision), precision, threads)
+        opened.push(engine)
         report = check_golden(engine, bundle, precision)
         opened.pop_all()
         return engine, report
+
+
+def _on_processor(kind: str, graph: bytes, precision: Precision, threads: int) -> Engine:
+    if kind == "openvino":
+        from jetspect.runtime.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(graph, precision=precision, threads=threads)
+    from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(graph, precision=precision, threads=threads)
