@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from enum import Enum
 from types import TracebackType
 from typing import Protocol
 
@@ -48,6 +49,23 @@ class Frame:
         return int(self.image.shape[1]), int(self.image.shape[0])
 
 
+class LostCause(str, Enum):
+    """Why a frame is lost, in names that do not change: counters and consumers rely on them."""
+
+    QUEUE_FULL = "queue_full"
+    """Frames came faster than they were inspected, and the queue may drop."""
+    MISSED = "missed"
+    """The device sent or captured it and it never arrived."""
+    INCOMPLETE = "incomplete"
+    """Parts of it were lost on the network."""
+    UNREADABLE = "unreadable"
+    """It cannot be decoded."""
+    UNEXPECTED = "unexpected"
+    """It is whole, but not what the station was set up for: another size, another clock."""
+    INSPECTION_FAILED = "inspection_failed"
+    """It was there, and inspecting it ended with an error."""
+
+
 @dataclass(frozen=True)
 class LostFrame:
     """A frame that should have been there and is not usable (unreadable file, dropped by a full queue).
@@ -60,6 +78,7 @@ class LostFrame:
     captured_at: datetime = field(default_factory=utc_now)
     part_id: str | None = None
     origin: str = ""
+    cause: LostCause = LostCause.UNREADABLE
 
 
 @dataclass(frozen=True)

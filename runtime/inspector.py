@@ -141,6 +141,10 @@ class Inspector:
     def tile_px(self) -> int:
         return self._detector.tile_px
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self._manifest.output.classes)
+
     def close(self) -> None:
         try:
             self._detector.close()
@@ -192,6 +196,7 @@ class Inspector:
             timings=timings,
             part_id=frame.part_id,
             origin=frame.origin,
+            lost_cause=frame.cause if isinstance(frame, LostFrame) else None,
         )
 
     def _try_region(self) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import Literal
 
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostCause, LostFrame
 
 MOST_WAITING = 10_000  # then even dropped frames make the source wait: results are not being recorded
 Policy = Literal["block", "drop_oldest", "drop_newest"]
@@ -83,4 +83,4 @@ class FrameQueue:
 
 def _lost(frame: Frame) -> LostFrame:
     reason = "dropped: frames come faster than they are inspected"
-    return LostFrame(frame.frame_id, reason, frame.captured_at, frame.part_id, frame.origin)
+    return LostFrame(frame.frame_id, reason, frame.captured_at, frame.part_id, frame.origin, LostCause.QUEUE_FULL)

@@ -9,6 +9,8 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+from jetspect.runtime.frames import LostCause
+
 
 class Verdict(str, Enum):
     """OK: inspected and within the rules. NOK: outside them. UNKNOWN: not properly inspected, never taken as OK."""
@@ -105,7 +107,7 @@ class Inspection:
     """The result for one frame.
 
     ``decision`` is the probability that the image as a whole shows a defect, 0-1 in steps of 1/255; None for a bundle
-    that does not decide so, and for a frame that was not judged.
+    that does not decide so, and for a frame that was not judged. ``lost_cause`` is why the frame itself was lost, where it was.
     """
 
     frame_id: str
@@ -123,3 +125,4 @@ class Inspection:
     part_id: str | None = None
     origin: str = ""
     decision: float | None = None
+    lost_cause: LostCause | None = None
