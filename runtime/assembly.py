@@ -73,6 +73,7 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             health_s=config.health_s,
             drain_s=config.drain_s,
             keeper=keeper,
+            metrics=config.metrics,
             on_result=on_result,
         )
         opened.pop_all()  # from here on the station closes them

@@ -66,6 +66,7 @@ class MqttPublisher(Link):
         self._outbox, self._topics, self._meta = outbox, topics, meta
         self._commands = Commands(commands or CommandSettings(), outbox, topics)
         self.counters = Counters()
+        self.on_acknowledged: Callable[[list[int]], None] | None = None  # called in the link's thread, with each seq
         self._waking = False
         self._connections = 0
         self._recent: deque[tuple[float, int]] = deque()  # (monotonic time of the PUBACK, seq), for the replay
@@ -173,6 +174,8 @@ class MqttPublisher(Link):
         if acked:
             self._outbox.ack(acked)
             self.counters.acknowledged += len(acked)
+            if self.on_acknowledged is not None:
+                self.on_acknowledged(acked)
             self._remember(acked)
             self._window = self._limit
             if self.state.startswith("refused"):
