@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True  # close() waits for them, but not for ever
     allow_reuse_port = False  # a second station on the same port must fail
-    request_queue_size = 64
+    request_queue_size = 256  # what waits to be taken; more than that is made to try again after a second
 
     def __init__(self, settings: MetricsSettings, telemetry: Telemetry) -> None:
         self.telemetry, self.numbers = telemetry, _Numbers(telemetry)
