@@ -237,7 +237,7 @@ class HealthMessage(Message):
     last_frame_s: float | None = Field(None, description="Age of the last frame; null before the first one")
     last_result_s: float | None = Field(None, description="Age of the last recorded result; null before the first one")
     outbox_bytes: int = Field(0, description="Size of the outbox's files")
-    broker_online: bool = False
+    broker_online: bool | None = Field(None, description="Whether it is connected; null for a station without a broker")
     refused: int = Field(0, description="Results that the broker refused; each is tried again")
     process: ProcessInfo = Field(default_factory=ProcessInfo)
     build: BuildInfo | None = None

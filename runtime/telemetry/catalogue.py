@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from jetspect.runtime.telemetry.snapshot import Snapshot, kinds
+from jetspect.runtime.telemetry.snapshot import BrokerState, Snapshot, kinds
 from jetspect.runtime.telemetry.stages import Histogram
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -46,6 +46,11 @@ def _one(value: Callable[[Snapshot], float | None]) -> Callable[[Snapshot], Samp
         return [] if number is None else [((), number)]
 
     return read
+
+
+def _of_broker(value: Callable[[BrokerState], float]) -> Callable[[Snapshot], Samples]:
+    """As :func:`_one`; a station without a broker has none, so that nobody is alarmed about it."""
+    return _one(lambda s: None if s.broker is None else value(s.broker))
 
 
 def _build(s: Snapshot) -> Samples:
@@ -98,16 +103,16 @@ METRICS = (
     Metric("jetspect_receipt_seq", "gauge", f"Up to which seq a consumer has everything; the first {_MOST_CONSUMERS}",
            "receipts[consumer]", lambda s: [((name,), n) for name, n in sorted((s.outbox.receipts or {}).items())][
                :_MOST_CONSUMERS], ("consumer",)),
-    Metric("jetspect_broker_online", "gauge", "1 while connected to the broker", "broker_online",
-           _one(lambda s: s.broker.online)),
+    Metric("jetspect_broker_online", "gauge", "1 while connected; left out, as all of the broker, without one", "broker_online",
+           _of_broker(lambda b: b.online)),
     Metric("jetspect_broker_reconnects_total", "counter", "Connections to the broker after the first", "reconnects",
-           _one(lambda s: s.broker.reconnects)),
+           _of_broker(lambda b: b.reconnects)),
     Metric("jetspect_published_total", "counter", "Results sent to the broker, repetitions included", "published",
-           _one(lambda s: s.broker.published)),
+           _of_broker(lambda b: b.published)),
     Metric("jetspect_acknowledged_total", "counter", "Results that the broker acknowledged", "acknowledged",
-           _one(lambda s: s.broker.acknowledged)),
+           _of_broker(lambda b: b.acknowledged)),
     Metric("jetspect_refused_total", "counter", "Results that the broker refused; each is tried again", "refused",
-           _one(lambda s: s.broker.refused)),
+           _of_broker(lambda b: b.refused)),
     Metric("jetspect_source_connected", "gauge", "1 while the camera or stream is there", "source.connected",
            _one(lambda s: s.source.connected)),
     Metric("jetspect_source_reconnects_total", "counter", "How often it came back", "source.reconnects",

@@ -97,10 +97,10 @@ class Telemetry:
         outbox = self._parts.outbox
         return OutboxState(outbox.depth(), outbox.oldest_pending_age_s(), outbox.disk_bytes(), outbox.receipts())
 
-    def _broker(self) -> BrokerState:
+    def _broker(self) -> BrokerState | None:
         publisher = self._parts.publisher
         if publisher is None:
-            return BrokerState()
+            return None
         sent = publisher.counters
         return BrokerState(
             publisher.state == "online", sent.published, sent.acknowledged, sent.refused, sent.reconnects

@@ -13,12 +13,13 @@ from jetspect.runtime.publishing.messages import (
     model_info,
 )
 from jetspect.runtime.results import Verdict
-from jetspect.runtime.telemetry.snapshot import Snapshot
+from jetspect.runtime.telemetry.snapshot import BrokerState, Snapshot
 from jetspect.runtime.telemetry.stages import Histogram
 
 
 def health_message(s: Snapshot) -> HealthMessage:
     """Put a snapshot into the message that is published for it."""
+    broker = s.broker or BrokerState()
     return HealthMessage(
         station=s.station,
         at=s.at,
@@ -32,9 +33,9 @@ def health_message(s: Snapshot) -> HealthMessage:
         evidence_failed=s.events.evidence_failed,
         outbox_pending=s.outbox.pending,
         outbox_oldest_s=s.outbox.oldest_s,
-        published=s.broker.published,
-        acknowledged=s.broker.acknowledged,
-        reconnects=s.broker.reconnects,
+        published=broker.published,
+        acknowledged=broker.acknowledged,
+        reconnects=broker.reconnects,
         alarms=s.alarms,
         receipts=dict(s.outbox.receipts or {}),
         temperature_c=s.temperature_c,
@@ -46,8 +47,8 @@ def health_message(s: Snapshot) -> HealthMessage:
         last_frame_s=s.events.last_frame_s,
         last_result_s=s.events.last_result_s,
         outbox_bytes=s.outbox.disk_bytes,
-        broker_online=s.broker.online,
-        refused=s.broker.refused,
+        broker_online=None if s.broker is None else s.broker.online,
+        refused=broker.refused,
         process=ProcessInfo(rss_bytes=s.process.rss_bytes, open_files=s.process.open_files),
         build=BuildInfo(jetspect=s.version, model=model_info(s.model)),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,5 +35,6 @@ def _rss_bytes(proc: Path) -> int:
 def _open_files(proc: Path) -> int:
     try:
         return sum(1 for _ in (proc / "fd").iterdir())  # one of them is the listing itself
-    except OSError:
-        return 0
+    except OSError as error:
+        # None is left to look with: then they are all in use.
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0] if error.errno == errno.EMFILE else 0

@@ -53,7 +53,7 @@ class OutboxState:
 
 @dataclass(frozen=True)
 class BrokerState:
-    """What the publisher did. All zero for a station without a broker."""
+    """What the publisher did."""
 
     online: bool = False
     published: int = 0
@@ -68,6 +68,8 @@ class Snapshot:
 
     Attributes
     ----------
+    broker
+        None for a station without one.
     alarms, not_ready
         Lines 'kind: text'. Alarms need a person; what makes a station not ready keeps frames from being judged.
     """
@@ -80,7 +82,7 @@ class Snapshot:
     events: Events
     source: SourceCounters
     outbox: OutboxState
-    broker: BrokerState
+    broker: BrokerState | None
     process: ProcessState
     temperature_c: float | None
     alarms: tuple[str, ...]

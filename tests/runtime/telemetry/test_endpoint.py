@@ -89,7 +89,7 @@ def test_a_scrape_gets_the_numbers_in_the_format_of_every_prometheus(shared: int
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert int(answer.headers["content-length"]) == len(answer.body)
     assert b'jetspect_frames_total{unit="u"} 0.0\n' in answer.body
-    assert "Python" not in answer.headers["server"]
+    assert answer.headers["server"] == "jetspect"
 
 
 def test_head_is_get_without_the_body(shared: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,11 +133,20 @@ def test_a_station_that_was_not_started_is_not_ready() -> None:
     assert Threads().faults() == ["not_running: the station has not started"]
 
 
-def test_memory_and_open_files_are_read_and_an_unknown_system_gives_zero(tmp_path: Path) -> None:
+def _no_more_files(_: Path) -> Any:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_memory_and_open_files_are_read_and_an_unknown_system_gives_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = process_state()
     assert before.rss_bytes > 1_000_000
     with (tmp_path / "a").open("w"), (tmp_path / "b").open("w"):
         assert process_state().open_files == before.open_files + 2
     assert process_state(tmp_path).open_files == process_state(tmp_path).rss_bytes == 0
     (tmp_path / "statm").write_text("nonsense")
+    with monkeypatch.context() as none_left:
+        none_left.setattr(Path, "iterdir", _no_more_files)
+        assert process_state().open_files > 100
     assert process_state(tmp_path).rss_bytes == 0

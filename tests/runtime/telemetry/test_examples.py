@@ -36,7 +36,7 @@ def test_a_rule_asks_for_metrics_and_labels_that_exist_and_says_what_to_do(rule:
     assert metrics or "up{" in rule["expr"]
     labels = set.union(TARGET, *(LABELS[name] for name in metrics))
     used = set(re.findall(r"(\w+)=\"", rule["expr"]))
-    grouped = ", ".join(re.findall(r"by \(([^)]*)\)", rule["expr"]))
+    grouped = ", ".join(re.findall(r"(?:by|on) \(([^)]*)\)", rule["expr"]))
     used |= set(re.findall(r"\w+", grouped)) - {"le"}
     text = rule["annotations"]["summary"] + rule["annotations"]["description"]
     used |= set(re.findall(r"\$labels\.(\w+)", text))

@@ -152,6 +152,14 @@ def test_every_number_of_one_snapshot_is_the_same_in_both() -> None:
     compare(json.loads(health_message(snapshot).payload()), scrape(exposition(snapshot).decode()))
 
 
+def test_a_station_without_a_broker_shows_nothing_of_one() -> None:
+    snapshot = dataclasses.replace(distinct(), broker=None)
+    health = json.loads(health_message(snapshot).payload())
+    assert (health["broker_online"], health["published"], health["refused"]) == (None, 0, 0)
+    shown = scrape(exposition(snapshot).decode())
+    assert not {m.name for m in METRICS if m.health in ("broker_online", "published", "reconnects")} & shown.keys()
+
+
 def test_names_follow_the_conventions_of_prometheus() -> None:
     text = exposition(distinct()).decode()
     for family in text_string_to_metric_families(text):
