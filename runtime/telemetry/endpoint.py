@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _MOST_OPEN, _MOST_THREADS = 16, 32  # more threads than connections: one that was cut off takes a moment to end
 _WHOLE_S = 5.0  # for one connection, from its first byte to its last
 _FRESH_S = 1.0  # a scrape may get numbers this old: asking the outbox costs the line a little
+_ADVICE = "end what listens there, choose another port, or an address that this machine has"
 _PLAIN = "text/plain; charset=utf-8"
 
 
@@ -145,15 +146,22 @@ class _Server(ThreadingHTTPServer):
         if full:
             self.shutdown_request(request)
             return
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the machine gives no more threads
+            self._done(request, thread)
+            raise
 
     def _serve(self, request: socket.socket, client_address: Any) -> None:
         try:
             self.process_request_thread(request, client_address)
         finally:
-            with self._gate:
-                self._open.pop(request, None)
-                self._threads_open.discard(threading.current_thread())
+            self._done(request, threading.current_thread())
+
+    def _done(self, request: socket.socket, thread: threading.Thread) -> None:
+        with self._gate:
+            self._open.pop(request, None)
+            self._threads_open.discard(thread)
 
     def service_actions(self) -> None:
         """Called after every connection, and some times a second."""
@@ -193,7 +201,7 @@ class MetricsEndpoint:
         except OSError as error:
             where = f"address {settings.address}, port {settings.port}"
             reason = error.strerror or str(error)
-            raise ConfigError("metrics", [f"{where} cannot be used: {reason}; choose another one"]) from error
+            raise ConfigError("metrics", [f"{where} cannot be used: {reason}; {_ADVICE}"]) from error
         self.port = int(self._server.server_address[1])
         host = f"[{settings.address}]" if ":" in settings.address else settings.address
         self.url = f"http://{host}:{self.port}"

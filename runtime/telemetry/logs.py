@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "ts": _time(record.created),
-            "level": _text(record.levelname.lower()),
+            "level": _text(record.levelname).lower(),
             "logger": _text(record.name),
             "message": _message(record),
             "unit": _text(self._unit),
@@ -47,17 +47,17 @@ class JsonFormatter(logging.Formatter):
             if name not in _STANDARD:
                 key = _text(name)
                 line[f"extra_{key}" if key in _OWN else key] = _plain(value, _DEEPEST)
-        if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = self._exception(record)
+        if isinstance(record.exc_info, tuple) and record.exc_info[0] is not None:
+            line["exception"] = self._exception(record.exc_info)
         if record.stack_info:
             line["stack"] = _text(record.stack_info)
         return json.dumps(line, allow_nan=False)
 
-    def _exception(self, record: logging.LogRecord) -> str:
+    def _exception(self, raised: Any) -> str:
         try:
-            return _text(self.formatException(record.exc_info))  # type: ignore[arg-type]
-        except Exception as error:  # an exception whose text raises
-            return f"{record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else '?'} ({error!r})"
+            return _text(self.formatException(raised))
+        except Exception as error:  # one that cannot be shown
+            return f"{_text(raised[0])} (its traceback cannot be shown: {type(error).__name__})"
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def _log_thread(args: threading.ExceptHookArgs) -> None:
 def _time(seconds: float) -> str:
     try:
         at = datetime.fromtimestamp(seconds, timezone.utc)
-    except (ValueError, OverflowError, OSError):  # a machine whose clock was never set may say anything
+    except (ValueError, OverflowError, OSError, TypeError):  # a machine whose clock was never set may say anything
         at = datetime.fromtimestamp(0, timezone.utc)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -211,6 +211,20 @@ def test_a_client_that_resets_its_connection_in_the_middle_of_the_answer_is_no_e
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
+def test_a_machine_without_threads_to_give_keeps_no_connection(
+    port: int, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    files = process_state().open_files
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        assert [_status(port, "/healthz") for _ in range(40)] == [0] * 40
+    assert ask(port, "/healthz").status == 503
+    wait_for(lambda: process_state().open_files == files)
+
+
 def test_a_disk_that_does_not_answer_is_said_and_does_not_hold_the_health_check(
     port: int, telemetry: Telemetry, running: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,23 @@ def test_a_message_of_many_megabytes_is_cut() -> None:
     assert line["message"].endswith("(4984000 characters more)")
 
 
+def test_a_record_made_by_hand_of_nothing_sensible_is_still_a_line() -> None:
+    odd = {
+        "levelname": None,
+        "created": None,
+        "threadName": None,
+        "exc_info": True,
+        "args": 3,
+        "msg": "%d %d",
+        7: Broken(),
+    }
+    line = json.loads(JsonFormatter().format(logging.makeLogRecord(odd)))
+    assert line["message"].startswith("%d %d")
+    assert "RuntimeError" in line["7"]
+    bad = logging.makeLogRecord({"exc_info": (ValueError, ValueError("x"), "no traceback")})
+    assert "cannot be shown" in json.loads(JsonFormatter().format(bad))["exception"]
+
+
 def test_a_clock_that_was_never_set_stops_no_line() -> None:
     for created in (-1e300, 1e300, float("nan")):
         assert json.loads(JsonFormatter().format(logging.makeLogRecord({"created": created})))["ts"].endswith("Z")
