@@ -11,8 +11,9 @@ from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.options import DeviceOptions
-from jetspect.runtime.frames import utc_now
+from jetspect.runtime.frames import Source, utc_now
 from jetspect.runtime.inspector import Inspector
+from jetspect.runtime.parts import PartMerger
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
 from jetspect.runtime.publishing.messages import MetaMessage, StationAddress, model_info
@@ -21,6 +22,10 @@ from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics
 from jetspect.runtime.sources import open_source
 from jetspect.runtime.station import Listener, Parts, Station
+from jetspect.runtime.triggering.settings import EncoderTrigger, MqttTrigger
+from jetspect.runtime.triggering.source import TriggeredSource
+from jetspect.runtime.triggering.ticks import read_count
+from jetspect.runtime.triggering.unfinished import unfinished_parts
 
 
 def build_station(config: StationConfig, *, on_result: Listener | None = None) -> Station:
@@ -63,8 +68,14 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             )
 
         broker = config.broker
-        publisher = MqttPublisher(broker, outbox, topics, meta, config.commands) if broker is not None else None
-        source = opened.enter_context(open_source(config.source))
+        source, merger = _open_cameras(config, outbox, topics.result)
+        opened.enter_context(source)
+        trigger = None
+        if isinstance(source, TriggeredSource) and isinstance(config.trigger, MqttTrigger):
+            trigger = source.trigger
+        publisher = None
+        if broker is not None:
+            publisher = MqttPublisher(broker, outbox, topics, meta, config.commands, trigger)
         parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result)
         station = Station(
             parts,
@@ -73,11 +84,27 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             health_s=config.health_s,
             drain_s=config.drain_s,
             keeper=keeper,
+            merger=merger,
             metrics=config.metrics,
             on_result=on_result,
         )
         opened.pop_all()  # from here on the station closes them
     return station
+
+
+def _open_cameras(config: StationConfig, outbox: Outbox, topic: str) -> tuple[Source, PartMerger]:
+    """Open the source, or every view; with what is known of parts that were not complete at the last end."""
+    trigger = config.trigger
+    with ExitStack() as opened:
+        cameras = {name: opened.enter_context(open_source(settings)) for name, settings in config.sources.items()}
+        if trigger is None:
+            opened.pop_all()
+            return cameras[""], PartMerger()
+        merger, owed = unfinished_parts(outbox, topic, list(cameras), trigger.shots)
+        if isinstance(trigger, EncoderTrigger):
+            read_count(trigger.count_file)
+        opened.pop_all()
+        return TriggeredSource(cameras, trigger, owed), merger
 
 
 def _device(config: StationConfig) -> DeviceOptions:

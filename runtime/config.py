@@ -20,6 +20,7 @@ from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.settings import LocalPath, Settings, load_settings
 from jetspect.runtime.sources import SourceSettings
 from jetspect.runtime.telemetry.settings import LogSettings, MetricsSettings
+from jetspect.runtime.triggering.settings import MqttTrigger, TriggerSettings, ViewSettings, check_fitting
 from jetspect.runtime.verdict import VerdictRules
 
 
@@ -109,7 +110,9 @@ class StationConfig(Settings):
 
     station: StationSettings
     bundle: BundleSettings
-    source: Source
+    source: Source | None = Field(None, description="Where frames come from; or give [[view]] for several cameras")
+    view: tuple[ViewSettings, ...] = Field((), description="Several cameras that look at the same part, in this order")
+    trigger: TriggerSettings | None = Field(None, description="Without it every frame stands for itself")
     engine: EngineSettings = Field(default_factory=EngineSettings)
     optics: OpticsSettings = Field(default_factory=OpticsSettings)
     tiling: TilingSettings = Field(default_factory=TilingSettings)
@@ -131,6 +134,27 @@ class StationConfig(Settings):
     def _defaults_beside_the_file(cls, data: Any) -> Any:
         # A missing section is read as an empty one, so that its default paths count from the file like all others.
         return {"outbox": {}, **data} if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _cameras(self) -> StationConfig:
+        if (self.source is None) == (not self.view):
+            raise ValueError("give [source] for one camera, or [[view]] for each of several that look at the same part")
+        names = [view.name for view in self.view]
+        if len(set(names)) < len(names):
+            raise ValueError(f"view.name must differ from view to view, got {', '.join(names)}")
+        if self.view and self.trigger is None:
+            raise ValueError(
+                'several views need [trigger], which says what belongs together; kind = "camera" pairs by time'
+            )
+        check_fitting(self.trigger, self.sources)
+        if isinstance(self.trigger, MqttTrigger) and self.broker is None:
+            raise ValueError('trigger.kind = "mqtt" needs [broker], from which the triggers come')
+        return self
+
+    @property
+    def sources(self) -> dict[str, SourceSettings]:
+        """The cameras by view; a single one has no name."""
+        return {view.name: view.source for view in self.view} if self.source is None else {"": self.source}
 
     @property
     def inspector(self) -> InspectorSettings:

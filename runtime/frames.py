@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,30 @@ U8 = npt.NDArray[np.uint8]
 def utc_now() -> datetime:
     """Return the current time with a UTC offset."""
     return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Which picture of which part a frame is: what a trigger asked one camera for.
+
+    Attributes
+    ----------
+    part_no
+        Counts parts since the start of the station; the same ``part_id`` may come again, this number does not.
+    view
+        The camera, by its name in the station file.
+    number
+        Which shot of the part this is, from 1; every camera takes each of them.
+    expected
+        Frames that the whole part has: cameras times shots.
+    """
+
+    part_id: str
+    part_no: int
+    view: str
+    number: int
+    expected: int
+    triggered_at: datetime
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +60,10 @@ class Frame:
         The part in front of the camera, where the source knows it.
     origin
         Where the frame comes from, for people: a path, a device, a URL.
+    exposure_us
+        Exposure time in microseconds, where the camera tells it.
+    shot
+        What it was taken for, at a station with triggers.
     """
 
     image: U8
@@ -43,6 +71,8 @@ class Frame:
     captured_at: datetime = field(default_factory=utc_now)
     part_id: str | None = None
     origin: str = ""
+    exposure_us: float | None = None
+    shot: Shot | None = None
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -56,6 +86,10 @@ class LostCause(str, Enum):
     """Frames came faster than they were inspected, and the queue may drop."""
     MISSED = "missed"
     """The device sent or captured it and it never arrived."""
+    NO_FRAME = "no_frame"
+    """A trigger asked for it and the camera took none in time, or could not be told to."""
+    INTERRUPTED = "interrupted"
+    """A trigger asked for it, and the station ended before it came."""
     INCOMPLETE = "incomplete"
     """Parts of it were lost on the network."""
     UNREADABLE = "unreadable"
@@ -78,7 +112,30 @@ class LostFrame:
     captured_at: datetime = field(default_factory=utc_now)
     part_id: str | None = None
     origin: str = ""
+    shot: Shot | None = None
     cause: LostCause = LostCause.UNREADABLE
+
+
+def lost(item: Frame | LostFrame, reason: str, cause: LostCause) -> LostFrame:
+    """Return what stands for a frame that cannot be used, in its place."""
+    return LostFrame(item.frame_id, reason, item.captured_at, item.part_id, item.origin, item.shot, cause)
+
+
+@dataclass(frozen=True)
+class TriggerCounters:
+    """What became of triggers since the start.
+
+    Attributes
+    ----------
+    missed
+        Shots without a frame, each an UNKNOWN result.
+    unasked
+        Frames that belong to no trigger; a camera that runs freely has many.
+    """
+
+    asked: int = 0
+    missed: int = 0
+    unasked: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +150,8 @@ class SourceCounters:
         Frames that the device sent or captured and that never arrived here.
     packets_missing, packets_resent
         Of a network camera: lost on the way, and delivered after asking again.
+    fault
+        Why the device is not there; empty while it is, and before it was looked for.
     """
 
     connected: bool = True
@@ -100,6 +159,17 @@ class SourceCounters:
     missed: int = 0
     packets_missing: int = 0
     packets_resent: int = 0
+    fault: str = ""
+    triggers: TriggerCounters | None = None
+
+
+@runtime_checkable
+class Triggerable(Protocol):
+    """A source whose camera takes a frame when it is told to."""
+
+    def fire(self) -> None:
+        """Trigger the camera once. Raises SourceError where it does not answer; callable from any thread."""
+        ...
 
 
 class Source(Protocol):

@@ -117,6 +117,8 @@ class Inspector:
             part_id=frame.part_id,
             origin=frame.origin,
             decision=found.decision,
+            exposure_us=frame.exposure_us,
+            shot=frame.shot,
         )
 
     def segment(self, image: U8) -> U8:
@@ -196,6 +198,8 @@ class Inspector:
             timings=timings,
             part_id=frame.part_id,
             origin=frame.origin,
+            exposure_us=frame.exposure_us if isinstance(frame, Frame) else None,
+            shot=frame.shot,
             lost_cause=frame.cause if isinstance(frame, LostFrame) else None,
         )
 

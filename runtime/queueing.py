@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import Literal
 
-from jetspect.runtime.frames import Frame, LostCause, LostFrame
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, lost
 
 MOST_WAITING = 10_000  # then even dropped frames make the source wait: results are not being recorded
 Policy = Literal["block", "drop_oldest", "drop_newest"]
@@ -73,14 +73,13 @@ class FrameQueue:
     def _make_room(self, item: Frame) -> Frame | LostFrame:
         self.dropped += 1
         if self._policy == "drop_newest":
-            return _lost(item)
+            return _dropped(item)
         cell = self._images.popleft()
         (oldest,) = cell
         if isinstance(oldest, Frame):
-            cell[0] = _lost(oldest)
+            cell[0] = _dropped(oldest)
         return item
 
 
-def _lost(frame: Frame) -> LostFrame:
-    reason = "dropped: frames come faster than they are inspected"
-    return LostFrame(frame.frame_id, reason, frame.captured_at, frame.part_id, frame.origin, LostCause.QUEUE_FULL)
+def _dropped(frame: Frame) -> LostFrame:
+    return lost(frame, "dropped: frames come faster than they are inspected", LostCause.QUEUE_FULL)

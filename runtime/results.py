@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from jetspect.runtime.frames import LostCause
+from jetspect.runtime.frames import LostCause, Shot
 
 
 class Verdict(str, Enum):
@@ -125,4 +125,6 @@ class Inspection:
     part_id: str | None = None
     origin: str = ""
     decision: float | None = None
+    exposure_us: float | None = None
+    shot: Shot | None = None
     lost_cause: LostCause | None = None

@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
-from jetspect.errors import DeviceLostError, JetspectError, PublishError
-from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source
+from jetspect.errors import DeviceLostError, JetspectError, PublishError, SourceError
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, Shot, Source, lost
 from jetspect.runtime.inspector import Inspector
+from jetspect.runtime.parts import PartMerger, PartResult, ViewResult
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
 from jetspect.runtime.publishing.messages import (
@@ -63,6 +64,8 @@ class Station:
     ----------
     keeper
         Holds outbox and evidence within their caps.
+    merger
+        Where it knows parts already that were begun before the start.
     metrics
         Serve the numbers of :attr:`telemetry` over HTTP, from now to :meth:`close`.
     on_result
@@ -84,6 +87,7 @@ class Station:
         health_s: float = 10.0,
         drain_s: float = 30.0,
         keeper: Keeper | None = None,
+        merger: PartMerger | None = None,
         metrics: MetricsSettings | None = None,
         on_result: Listener | None = None,
     ) -> None:
@@ -94,6 +98,7 @@ class Station:
         self._drain_s = drain_s
         self._keeper = keeper
         self._on_result = on_result
+        self._merger = merger or PartMerger()
         self._failure: BaseException | None = None
         self._failed = threading.Event()
         self._stopping = threading.Event()
@@ -142,6 +147,12 @@ class Station:
         if self._failure is not None:
             raise self._failure
         return parts.outbox.depth()
+
+    def check(self) -> None:
+        """Raise SourceError where the camera is not there now. :meth:`run` would wait for it."""
+        fault = self._parts.source.counters().fault
+        if fault:
+            raise SourceError(fault)
 
     def _deliver(self, publisher: MqttPublisher) -> None:
         """Give the broker time for what is left; not where it has been away for a while, and not after a second stop."""
@@ -217,9 +228,7 @@ class Station:
                 reason = str(error) if known else f"inspection failed: {type(error).__name__}: {error}"
                 extra = {"frame_id": item.frame_id, "part_id": item.part_id}
                 log.error("frame %s: %s", item.frame_id, reason, exc_info=not known, extra=extra)
-                cause = LostCause.INSPECTION_FAILED
-                lost = LostFrame(item.frame_id, reason, item.captured_at, item.part_id, item.origin, cause)
-                inspection = self._parts.inspector.inspect(lost)
+                inspection = self._parts.inspector.inspect(lost(item, reason, LostCause.INSPECTION_FAILED))
             self.telemetry.events.inspected(inspection)
             self._results.put((item, inspection))
             if gone is not None:
@@ -248,7 +257,8 @@ class Station:
         built: list[ResultMessage] = []
 
         def build(seq: int, event_id: str) -> bytes:
-            built.append(result_message(inspection, self._parts.address, seq, event_id, evidence))
+            part = self._merged(inspection, seq, event_id)
+            built.append(result_message(inspection, self._parts.address, seq, event_id, evidence, part))
             return built[-1].payload()
 
         warned = False
@@ -257,6 +267,7 @@ class Station:
             try:
                 seq, _ = self._parts.outbox.commit(self._parts.result_topic, build)
                 self.telemetry.events.recorded(inspection, seq, 1e3 * (time.monotonic() - began))
+                self._note_part(inspection, built[-1])
                 return built[-1]
             except PublishError as error:
                 self.telemetry.events.not_recorded(str(error))
@@ -270,6 +281,19 @@ class Station:
                     extra = {"frame_id": frame, "part_id": inspection.part_id}
                     log.error("%s; the line waits until frame %s can be recorded", error, frame, extra=extra)
                 warned = True
+
+    def _merged(self, inspection: Inspection, seq: int, event_id: str) -> PartResult | None:
+        """Return the verdict on the part that this frame completes."""
+        shot = inspection.shot
+        return None if shot is None else self._merger.merged(shot, _view_result(inspection, shot, seq, event_id))
+
+    def _note_part(self, inspection: Inspection, message: ResultMessage) -> None:
+        shot = inspection.shot
+        if shot is not None:
+            self._merger.note(shot, _view_result(inspection, shot, message.seq, message.event_id))
+        if message.part is not None:
+            parts = self.counters.parts
+            parts[message.part.verdict] = parts.get(message.part.verdict, 0) + 1
 
     def _keep_evidence(self, item: Frame | LostFrame, inspection: Inspection) -> tuple[EvidenceRef, ...]:
         if self._parts.evidence is None or isinstance(item, LostFrame):
@@ -300,3 +324,8 @@ class Station:
         elif work == self._record:
             while self._results.get() is not None:
                 pass
+
+
+def _view_result(inspection: Inspection, shot: Shot, seq: int, event_id: str) -> ViewResult:
+    found = len(inspection.defects) + inspection.defects_truncated
+    return ViewResult(shot.view, shot.number, inspection.verdict, seq, event_id, found)

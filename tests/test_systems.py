@@ -28,12 +28,13 @@ from jetspect.training.refine import refine
 pytestmark = pytest.mark.timeout(600)
 CONFIGS = Path(__file__).resolve().parents[1] / "training" / "configs"
 SMALL_ENCODER = {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+SHALLOW_ENCODER = {"encoder_depth": 2, "decoder_channels": [16, 8]}
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "plain-unet": ("sink-unet.toml", {"width": 4}),
-    "res50-unet": ("sink-unet.toml", SMALL_ENCODER),
+    "res50-unet": ("sink-unet.toml", SHALLOW_ENCODER),
     "effunet-b0": ("sink-unet.toml", SMALL_ENCODER),
-    "effunet-b3": ("sink-unet.toml", SMALL_ENCODER),
-    "effunet-b7": ("sink-unet.toml", SMALL_ENCODER),
+    "effunet-b3": ("sink-unet.toml", SHALLOW_ENCODER),
+    "effunet-b7": ("sink-unet.toml", SHALLOW_ENCODER),
     "partsnet": ("partsnet.toml", {"widths": [6, 8]}),
     "segdec": ("kolektor.toml", {"width": 0.125}),
 }

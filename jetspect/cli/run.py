@@ -61,6 +61,7 @@ def _run(station: Path, config: StationConfig, *, check: bool, as_json: bool, lo
     told = _tell_json if as_json else _tell
     with build_station(config, on_result=told) as running:
         if check:
+            running.check()
             if as_json:
                 print_json({"station": str(station), "ok": True})
             else:
@@ -114,6 +115,12 @@ def _tell(frame: Frame | LostFrame, inspection: Inspection, message: ResultMessa
     console.print(
         f"{message.seq:>6}  [{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(frame.frame_id)}  {time_ms:.0f} ms  {reasons}"
     )
+    if message.part is not None and len(message.part.views) > 1:
+        whole = message.part
+        style = VERDICT_STYLE[whole.verdict.value]
+        console.print(
+            f"{'':8}[{style}]{whole.verdict.value:7}[/]  part {escape(whole.part_id)}, {len(whole.views)} frames"
+        )
 
 
 def _tell_json(frame: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jetspect.cli.output import VERDICT_STYLE, JsonOption, console
+from jetspect.runtime.publishing.messages import ResultMessage
 from jetspect.runtime.publishing.mqtt import BrokerSettings, TlsSettings
 from jetspect.runtime.publishing.subscriber import MqttSubscriber, Received, ResultReader
 from jetspect.runtime.settings import parse_settings
@@ -106,7 +107,7 @@ class _Table:
                     f"{message.frame.inspected_at:%H:%M:%S}",
                     escape(station),
                     str(message.seq),
-                    escape(message.frame.part_id or message.frame.id),
+                    escape(_part(message)),
                     f"[{style}]{message.verdict.value}[/]",
                     str(len(message.defects)),
                     f"{message.timings_ms.get('total', 0):.0f} ms",
@@ -123,3 +124,9 @@ class _Table:
         for row in self._rows:
             table.add_row(*row)
         return table
+
+
+def _part(message: ResultMessage) -> str:
+    frame = message.frame
+    named = [frame.part_id or frame.id, frame.view or "", f"shot {frame.shot}" if (frame.shot or 1) > 1 else ""]
+    return " ".join(word for word in named if word)

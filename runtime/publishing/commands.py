@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from pydantic import Field, ValidationError
 
+from jetspect.errors import InputError
+from jetspect.runtime.frames import Shot
+from jetspect.runtime.publishing.messages import Message
 from jetspect.runtime.publishing.outbox import Outbox
-from jetspect.runtime.publishing.requests import ReceiptMessage, ReplayCommand, ReplayReply
+from jetspect.runtime.publishing.requests import (
+    ReceiptMessage,
+    ReplayCommand,
+    ReplayReply,
+    TriggerCommand,
+    TriggerReply,
+)
 from jetspect.runtime.publishing.topics import Topics
 from jetspect.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
+Trigger = Callable[[str | None], Shot]
+"""Starts a picture of a part; raises InputError where that cannot be now."""
+
+_REMEMBERED = 1000  # requests for a trigger
 
 
 class CommandSettings(Settings):
@@ -22,19 +38,36 @@ class CommandSettings(Settings):
     replay_max: int = Field(10_000, ge=1, le=1_000_000, description="Results that one request may ask for")
 
 
-class Commands:
-    """Carries out requests on an outbox."""
+@dataclass(frozen=True)
+class Answer:
+    """What is said to whoever asked, and where. ``replays``: results of before go out again."""
 
-    def __init__(self, settings: CommandSettings, outbox: Outbox, topics: Topics) -> None:
+    topic: str
+    message: Message
+    replays: bool = False
+
+
+class Commands:
+    """Carries out requests: on the outbox, and on what takes triggers, where something does."""
+
+    def __init__(
+        self, settings: CommandSettings, outbox: Outbox, topics: Topics, trigger: Trigger | None = None
+    ) -> None:
         self._settings, self._outbox, self._topics = settings, outbox, topics
+        self._trigger = trigger
+        self._triggered: OrderedDict[str, TriggerReply] = OrderedDict()
 
     @property
     def topics(self) -> tuple[str, ...]:
         """What to subscribe to."""
-        wanted = ((self._settings.receipts, self._topics.receipt), (self._settings.replay, self._topics.replay))
+        wanted = (
+            (self._settings.receipts, self._topics.receipt),
+            (self._settings.replay, self._topics.replay),
+            (self._trigger is not None, self._topics.trigger),
+        )
         return tuple(topic for allowed, topic in wanted if allowed)
 
-    def handle(self, topic: str, payload: bytes) -> ReplayReply | None:
+    def handle(self, topic: str, payload: bytes) -> Answer | None:
         """Do what a message asks for; return the answer where there is one.
 
         Raises
@@ -45,7 +78,40 @@ class Commands:
         if topic == self._topics.receipt:
             self._take_receipt(payload)
             return None
-        return self._replay(payload)
+        if topic == self._topics.trigger:
+            return Answer(self._topics.trigger_reply, self._start(payload))
+        return Answer(self._topics.replay_reply, self._replay(payload), replays=True)
+
+    def _start(self, payload: bytes) -> TriggerReply:
+        try:
+            asked = TriggerCommand.model_validate_json(payload)
+        except ValidationError as error:
+            return TriggerReply(request_id="", accepted=False, reason=_first_fault(error))
+        # A message at QoS 1 may come twice; a part is pictured once.
+        known = self._triggered.get(asked.request_id)
+        if known is not None:
+            return known
+        reply = self._fire(asked)
+        if reply.accepted:
+            self._triggered[asked.request_id] = reply
+            if len(self._triggered) > _REMEMBERED:
+                self._triggered.popitem(last=False)
+        return reply
+
+    def _fire(self, asked: TriggerCommand) -> TriggerReply:
+        if self._trigger is None:
+            return TriggerReply(request_id=asked.request_id, accepted=False, reason="this station takes no triggers")
+        try:
+            shot = self._trigger(asked.part_id)
+        except InputError as error:
+            return TriggerReply(request_id=asked.request_id, accepted=False, reason=str(error))
+        return TriggerReply(
+            request_id=asked.request_id,
+            accepted=True,
+            part_id=shot.part_id,
+            shot=shot.number,
+            triggered_at=shot.triggered_at,
+        )
 
     def _take_receipt(self, payload: bytes) -> None:
         try:

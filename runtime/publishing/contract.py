@@ -20,7 +20,13 @@ from jetspect.runtime.publishing.messages import (
     ResultMessage,
     StatusMessage,
 )
-from jetspect.runtime.publishing.requests import ReceiptMessage, ReplayCommand, ReplayReply
+from jetspect.runtime.publishing.requests import (
+    ReceiptMessage,
+    ReplayCommand,
+    ReplayReply,
+    TriggerCommand,
+    TriggerReply,
+)
 from jetspect.runtime.publishing.topics import VERSION
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -59,6 +65,8 @@ CHANNELS = (
     Channel("receipt", ReceiptMessage, "receive", qos=1),
     Channel("cmd/replay", ReplayCommand, "receive", qos=1, reply="cmd/replay/reply"),
     Channel("cmd/replay/reply", ReplayReply, "send", qos=1),
+    Channel("cmd/trigger", TriggerCommand, "receive", qos=1, reply="cmd/trigger/reply"),
+    Channel("cmd/trigger/reply", TriggerReply, "send", qos=1),
 )
 
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from jetspect.runtime.manifest import Sha256
+from jetspect.runtime.parts import PartResult
 from jetspect.runtime.results import Inspection, ModelIdentity, Verdict
 
 
@@ -61,6 +62,10 @@ class FrameInfo(Message):
     inspected_at: Utc = Field(json_schema_extra=_opc("ResultDataType.creationTime"))
     size_wh: tuple[int, int] | None = Field(None, description="Width and height in px; null where no image came")
     origin: Text = ""
+    exposure_us: float | None = Field(None, description="Exposure time in microseconds, where the camera tells it")
+    triggered_at: Utc | None = Field(None, description="When this frame was asked for; null without triggers")
+    view: Text | None = Field(None, description="Which camera, where several look at a part")
+    shot: int | None = Field(None, description="Which shot of the part, from 1; null without triggers")
 
 
 class DefectInfo(Message):
@@ -98,6 +103,29 @@ class EvidenceRef(Message):
     box_xyxy: tuple[int, int, int, int] | None = None
 
 
+class ViewInfo(Message):
+    """What one frame said of a part."""
+
+    view: Text = Field(description="The camera; empty where there is one")
+    shot: int = Field(ge=1)
+    verdict: Verdict
+    seq: int = Field(description="The result that tells more")
+    event_id: str
+    defects: int = Field(ge=0)
+
+
+class PartInfo(Message):
+    """The verdict on a whole part, in the result that completes it.
+
+    NOK where one frame is NOK, else UNKNOWN where one is UNKNOWN or never came, else OK.
+    """
+
+    part_id: Text = Field(json_schema_extra=_opc("ResultDataType.partId.id"))
+    verdict: Verdict
+    triggered_at: Utc = Field(description="The first trigger for this part")
+    views: tuple[ViewInfo, ...] = Field(description="Every frame of the part, this one too")
+
+
 class ResultMessage(Message):
     """The result for one frame, QoS 1 on ``.../result``."""
 
@@ -126,13 +154,17 @@ class ResultMessage(Message):
     )
     lost_cause: str | None = Field(
         None,
-        description="Why the frame itself was lost: queue_full, missed, incomplete, unreadable, unexpected or "
-        "inspection_failed; later versions may know more. Left out where there was an image to judge",
+        description="Why the frame itself was lost: queue_full, missed, no_frame, interrupted, incomplete, unreadable, "
+        "unexpected or inspection_failed; later versions may know more. Left out where there was an image to judge",
+    )
+    part: PartInfo | None = Field(
+        None,
+        description="With triggers, in the last result of a part: the verdict on all of it; left out in the others",
     )
 
     def payload(self) -> bytes:
-        left_out = {name for name in ("decision", "lost_cause") if getattr(self, name) is None}
-        return self.model_dump_json(exclude=left_out).encode()
+        absent = {name for name in ("decision", "lost_cause", "part") if getattr(self, name) is None}
+        return self.model_dump_json(exclude=absent).encode()
 
 
 class StatusMessage(Message):
@@ -163,6 +195,14 @@ class MetaMessage(Message):
     )
 
 
+class TriggerInfo(Message):
+    """What became of triggers since the start."""
+
+    asked: int = Field(0, description="Triggers")
+    missed: int = Field(0, description="Frames that never came, each an UNKNOWN result")
+    unasked: int = Field(0, description="Frames that belong to no trigger; of a camera that runs freely they are many")
+
+
 class SourceInfo(Message):
     """How the source of frames fares since the start."""
 
@@ -171,6 +211,8 @@ class SourceInfo(Message):
     missed: int = Field(0, description="Frames that the camera sent and that never arrived; each an UNKNOWN result")
     packets_missing: int = Field(0, description="Network camera: packets lost on the way")
     packets_resent: int = Field(0, description="Network camera: packets delivered after asking again")
+    fault: Text = Field("", description="Why the camera or stream is not there; empty while it is")
+    triggers: TriggerInfo | None = Field(None, description="Null without triggers")
 
 
 class StageInfo(Message):
@@ -225,6 +267,7 @@ class HealthMessage(Message):
     )
     temperature_c: float | None = None
     source: SourceInfo = Field(default_factory=SourceInfo)
+    parts: dict[str, int] = Field(default_factory=dict, description="With triggers: whole parts by verdict")
     not_ready: tuple[str, ...] = Field(
         (), description="Why frames cannot be judged just now, as 'kind: what is wrong'; empty: they can"
     )
@@ -287,8 +330,10 @@ def result_message(
     seq: int,
     event_id: str,
     evidence: Sequence[EvidenceRef] = (),
+    part: PartResult | None = None,
 ) -> ResultMessage:
     """Put an inspection into the message that is published for it."""
+    shot = inspection.shot
     return ResultMessage(
         event_id=event_id,
         seq=seq,
@@ -300,6 +345,10 @@ def result_message(
             inspected_at=inspection.inspected_at,
             size_wh=inspection.size_wh,
             origin=inspection.origin,
+            exposure_us=inspection.exposure_us,
+            triggered_at=shot.triggered_at if shot is not None else None,
+            view=shot.view or None if shot is not None else None,
+            shot=shot.number if shot is not None else None,
         ),
         verdict=inspection.verdict,
         reasons=inspection.reasons,
@@ -312,4 +361,17 @@ def result_message(
         evidence=tuple(evidence),
         decision=None if inspection.decision is None else round(inspection.decision, 4),
         lost_cause=None if inspection.lost_cause is None else inspection.lost_cause.value,
+        part=None if part is None else _part_info(part),
+    )
+
+
+def _part_info(part: PartResult) -> PartInfo:
+    return PartInfo(
+        part_id=part.part_id,
+        verdict=part.verdict,
+        triggered_at=part.triggered_at,
+        views=tuple(
+            ViewInfo(view=v.view, shot=v.number, verdict=v.verdict, seq=v.seq, event_id=v.event_id, defects=v.defects)
+            for v in part.views
+        ),
     )

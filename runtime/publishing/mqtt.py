@@ -17,7 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from jetspect import __version__
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
-from jetspect.runtime.publishing.commands import Commands, CommandSettings
+from jetspect.runtime.publishing.commands import Commands, CommandSettings, Trigger
 from jetspect.runtime.publishing.link import Event, Link
 from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
@@ -61,10 +61,11 @@ class MqttPublisher(Link):
         topics: Topics,
         meta: Callable[[], MetaMessage],
         commands: CommandSettings | None = None,
+        trigger: Trigger | None = None,
     ) -> None:
         super().__init__(settings, settings.client_id or topics.leaf("station").replace("/", "."))
         self._outbox, self._topics, self._meta = outbox, topics, meta
-        self._commands = Commands(commands or CommandSettings(), outbox, topics)
+        self._commands = Commands(commands or CommandSettings(), outbox, topics, trigger)
         self.counters = Counters()
         self.on_acknowledged: Callable[[list[int]], None] | None = None  # called in the link's thread, with each seq
         self._waking = False
@@ -154,10 +155,11 @@ class MqttPublisher(Link):
             self._send(client)
 
     def _carry_out(self, topic: str, payload: bytes) -> None:
-        reply, client = self._commands.handle(topic, payload), self._client
-        if reply is not None and client is not None:
-            self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
-            self._next = 0  # what was asked for stands before what went out last
+        answer, client = self._commands.handle(topic, payload), self._client
+        if answer is not None and client is not None:
+            self._own[client.publish(answer.topic, answer.message.payload(), qos=1).mid] = "reply"
+            if answer.replays:
+                self._next = 0  # what was asked for stands before what went out last
 
     def _take_answers(self, answers: list[tuple[int, ReasonCode]]) -> None:
         acked = []

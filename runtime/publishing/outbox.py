@@ -173,6 +173,11 @@ class Outbox:
         rows = self._file.read_beside(query, (after_seq, limit + len(acked)))
         return [Row(*row) for row in rows if row[0] not in acked][:limit]
 
+    def newest(self, limit: int) -> list[Row]:
+        """Return the newest messages, acknowledged or not, the newest first."""
+        query = "SELECT seq, event_id, topic, payload FROM outbox ORDER BY seq DESC LIMIT ?"
+        return [Row(*row) for row in self._file.read(query, (limit,))]
+
     def ack(self, seqs: Iterable[int]) -> None:
         """Mark messages as acknowledged by the broker. Where the process dies just then, they go out again.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from jetspect.runtime.publishing.messages import Message, Utc
 
@@ -54,3 +54,33 @@ class ReplayReply(Message):
     gone: int = Field(0, ge=0, description="Results in the range that the station no longer has")
     oldest_seq: int | None = Field(None, description="The oldest result that the station still has")
     newest_seq: int | None = None
+
+
+class TriggerCommand(Request):
+    """Starts a picture of a part. QoS 1 on ``.../cmd/trigger``, not retained."""
+
+    schema_id: Literal["jetspect.cmd.trigger/1"] = "jetspect.cmd.trigger/1"
+    request_id: Name = Field(description="Comes back in the answer; a second message with the same one starts nothing")
+    part_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
+        None,
+        description="The part in front of the cameras; null: the next shot of the open part, or a name by the station",
+    )
+
+    @field_validator("part_id")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("must hold printable characters only")
+        return value
+
+
+class TriggerReply(Message):
+    """Answer on ``.../cmd/trigger/reply``. Accepted: a result of every camera follows, UNKNOWN without a frame."""
+
+    schema_id: Literal["jetspect.cmd.trigger.reply/1"] = "jetspect.cmd.trigger.reply/1"
+    request_id: str = Field(description="From the request; empty where it could not be read")
+    accepted: bool
+    reason: str = Field("", description="Why not, and what to do; empty where accepted")
+    part_id: str | None = None
+    shot: int | None = Field(None, description="Which shot of the part this is, from 1")
+    triggered_at: Utc | None = None

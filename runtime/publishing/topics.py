@@ -66,3 +66,11 @@ class Topics:
     @property
     def replay_reply(self) -> str:
         return self.leaf("cmd/replay/reply")
+
+    @property
+    def trigger(self) -> str:
+        return self.leaf("cmd/trigger")
+
+    @property
+    def trigger_reply(self) -> str:
+        return self.leaf("cmd/trigger/reply")

@@ -168,6 +168,13 @@ class AravisCamera:
         finally:
             self._stream.push_buffer(buffer)
 
+    def fire(self) -> None:
+        """Trigger it by software. Raises SourceError where it does not answer."""
+        try:
+            self.handle.software_trigger()
+        except self._error as error:
+            raise SourceError(f"{self.name} does not take the trigger: {error.message}") from error
+
     def packets(self) -> tuple[int, int]:
         """Return how many packets were lost on the way, and how many came after asking again."""
         if self._stream is None:

@@ -14,7 +14,7 @@ from jetspect.runtime.frames import Frame, LostCause, LostFrame, utc_now
 from jetspect.runtime.images import check_array
 from jetspect.runtime.sources.aravis import AravisCamera, Grab
 from jetspect.runtime.sources.genicam import Features
-from jetspect.runtime.sources.gige_setup import CameraSettings, set_up
+from jetspect.runtime.sources.gige_setup import CameraSettings, exposure_us, set_up
 from jetspect.runtime.sources.live import LiveSettings, LiveSource
 from jetspect.runtime.sources.pixels import to_bgr_or_grey
 
@@ -33,6 +33,9 @@ class GigeSettings(LiveSettings, CameraSettings):
     buffers: int = Field(5, ge=2, le=100, description="Frames that may arrive while one is taken; each in memory")
     timeout_s: float = Field(
         5.0, gt=0, le=3600, description="Free running: without a frame for so long the camera counts as lost"
+    )
+    at_start: Literal["wait", "fail"] = Field(
+        "wait", description="A camera that is not there when the station starts: wait for it, or end with an error"
     )
     resend: bool = Field(True, description="Ask the camera again for packets that were lost on the way")
     clock: Literal["host", "camera"] = Field(
@@ -62,7 +65,7 @@ class GigeSource(LiveSource):
     MissingDependencyError
         PyGObject or Aravis is not installed.
     SourceError
-        At the start the camera does not answer or is in use. Later it is waited for.
+        With ``at_start = "fail"``: the camera does not answer or is in use. Otherwise it is waited for.
     InputError
         The camera does not take a setting.
     """
@@ -73,9 +76,17 @@ class GigeSource(LiveSource):
         self._block: int | None = None
         self._packets_before = (0, 0)
         self._taking = threading.Lock()
+        self._capturing: AravisCamera | None = None
+        self._last_at: datetime | None = None
+        self._pixel_format = ""
+        self._ready: AravisCamera | None = None
         # Opened at once, so that whatever is wrong shows before the first frame.
-        camera, self._pixel_format = self._open()
-        self._ready: AravisCamera | None = camera
+        try:
+            self._ready = self._open()
+        except SourceError as error:
+            if settings.at_start == "fail":
+                raise
+            self._count(fault=str(error))
 
     def close(self) -> None:
         super().close()
@@ -88,25 +99,40 @@ class GigeSource(LiveSource):
             camera, self._ready = self._ready, None
         return camera
 
-    def _open(self) -> tuple[AravisCamera, str]:
+    def fire(self) -> None:
+        """Trigger the camera by software.
+
+        Raises
+        ------
+        SourceError
+            It is not there, or does not answer.
+        """
+        camera = self._capturing
+        if camera is None:
+            raise SourceError(f"{self._name} is not there; it is opened again as soon as it answers")
+        camera.fire()
+
+    def _open(self) -> AravisCamera:
         camera = AravisCamera(self._settings.where)
         try:
-            pixel_format = set_up(camera, Features(camera), self._settings)
+            features = Features(camera)
+            self._pixel_format = set_up(camera, features, self._settings)
+            self._exposure_us = exposure_us(features)
         except BaseException:
             camera.close()
             raise
-        return camera, pixel_format
+        return camera
 
     def _session(self) -> Iterator[Frame | LostFrame]:
-        camera = self._take_ready()
-        if camera is None:
-            camera, self._pixel_format = self._open()
+        camera = self._take_ready() or self._open()
         self._block = None
         try:
             camera.start(self._settings.buffers, resend=self._settings.resend)
             self._up()
+            self._capturing = camera
             yield from self._grabs(camera)
         finally:
+            self._capturing = None
             self._packets_before = self._count_packets(camera)
             self._count(connected=False)  # before closing, which may wait for a camera that no longer answers
             camera.close()
@@ -127,22 +153,23 @@ class GigeSource(LiveSource):
                 continue
             waited_s = 0.0
             self._count_packets(camera)
-            yield from self._never_came(grab.block)
-            yield self._item(grab)
+            # Where the first packet is the lost one, no time came with it.
+            at = _EPOCH + timedelta(microseconds=grab.host_ns // 1000) if grab.host_ns else utc_now()
+            yield from self._never_came(grab.block, at)
+            yield self._item(grab, at)
 
-    def _never_came(self, block: int) -> Iterator[LostFrame]:
-        """Deliver what the camera counted between the last frame and this one."""
+    def _never_came(self, block: int, at: datetime) -> Iterator[LostFrame]:
+        """Deliver what the camera counted between the last frame and this one, dated evenly between them."""
         missed = 0 if self._block is None else blocks_between(self._block, block)
+        before, self._last_at = self._last_at or at, at
         self._block = block
         self._count(missed=self._counters.missed + missed)
-        for _ in range(missed):
-            yield self._lost(
-                "it never came: no buffer was free, or all of its packets were lost", cause=LostCause.MISSED
-            )
+        for number in range(1, missed + 1):
+            then = before + (at - before) * number / (missed + 1)
+            told = "it never came: no buffer was free, or all of its packets were lost"
+            yield self._lost(told, then, LostCause.MISSED)
 
-    def _item(self, grab: Grab) -> Frame | LostFrame:
-        # Where the first packet is the lost one, no time came with it.
-        at = _EPOCH + timedelta(microseconds=grab.host_ns // 1000) if grab.host_ns else utc_now()
+    def _item(self, grab: Grab, at: datetime) -> Frame | LostFrame:
         if grab.fault is not None or grab.size_wh is None:
             return self._lost(grab.fault or "it has no size", at, LostCause.INCOMPLETE)
         if self._settings.clock == "camera":

@@ -14,6 +14,7 @@ from jetspect.runtime.sources.pixels import PIXEL_FORMATS
 
 _EXPOSURE = ("ExposureTime", "ExposureTimeAbs", "ExposureTimeRaw")
 _GAIN = ("Gain", "GainRaw", "GainAbs")
+SOFTWARE_TRIGGER = "TriggerSoftware"
 _RATE = ("AcquisitionFrameRate", "AcquisitionFrameRateAbs")
 
 
@@ -26,7 +27,9 @@ class CameraSettings(Settings):
     gain: float | None = Field(None, description="In the camera's unit, often dB")
     frame_rate_hz: float | None = Field(None, gt=0, description="Free running: frames per second")
     trigger: str | None = Field(
-        None, min_length=1, description='Input that starts a frame, "Line1"; None: free running'
+        None,
+        min_length=1,
+        description='Input that starts a frame, "Line1"; "Software": the station does ([trigger]); None: free running',
     )
     trigger_edge: Literal["RisingEdge", "FallingEdge", "AnyEdge", "LevelHigh", "LevelLow"] | None = Field(None)
     packet_size: int | None = Field(
@@ -52,10 +55,8 @@ class CameraSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> CameraSettings:
-        if self.trigger == "Software":
-            raise ValueError(
-                'trigger = "Software": nothing here sends software triggers; name an input such as "Line1"'
-            )
+        if self.trigger == "Software" and self.trigger_edge is not None:
+            raise ValueError('trigger_edge is for an input; trigger = "Software" has none: leave trigger_edge out')
         if self.trigger is None and self.trigger_edge is not None:
             raise ValueError("trigger_edge is for a trigger: name its input with trigger, or leave trigger_edge out")
         if self.trigger is not None and self.frame_rate_hz is not None:
@@ -134,6 +135,10 @@ def _set_timing(camera: AravisCamera, features: Features, settings: CameraSettin
         if settings.trigger_edge is not None:
             features.set("TriggerActivation", settings.trigger_edge)
         features.set("TriggerMode", "On")
+        if settings.trigger == "Software" and not features.has(SOFTWARE_TRIGGER):
+            raise InputError(
+                f"{camera.name} has no {SOFTWARE_TRIGGER}: it cannot be triggered by software; name an input"
+            )
     elif settings.frame_rate_hz is not None:
         if features.has("AcquisitionFrameRateEnable"):
             features.set("AcquisitionFrameRateEnable", True)
@@ -145,3 +150,11 @@ def _set_packet_size(camera: AravisCamera, size: int) -> None:
     taken = camera.handle.gv_get_packet_size()
     if taken != size:
         raise InputError(f"{camera.name}: packet_size {size} was not taken, it is {taken}; give one that it takes")
+
+
+def exposure_us(features: Features) -> float | None:
+    """Return the exposure time of the next frames; None where the camera changes it by itself, or does not tell."""
+    if features.has("ExposureAuto") and features.get("ExposureAuto") != "Off":
+        return None
+    name = next((name for name in _EXPOSURE if features.has(name)), None)
+    return None if name is None else float(features.get(name))

@@ -79,6 +79,7 @@ class LiveSource(ABC):
         self._ended = False
         self._numbered = 0
         self._shape: tuple[int, ...] | None = None
+        self._exposure_us: float | None = None
 
     @abstractmethod
     def _session(self) -> Iterator[Frame | LostFrame]:
@@ -88,7 +89,7 @@ class LiveSource(ABC):
         """Note that the device is there."""
         self._up_since = time.monotonic()
         self._sessions += 1
-        self._count(connected=True, reconnects=self._sessions - 1)
+        self._count(connected=True, reconnects=self._sessions - 1, fault="")
         if self._sessions > 1:
             log.warning("%s is there again (reconnects so far: %d)", self._name, self._sessions - 1)
 
@@ -109,7 +110,7 @@ class LiveSource(ABC):
                 at,
                 LostCause.UNEXPECTED,
             )
-        return Frame(image, self._next_id(), at, origin=self._name)
+        return Frame(image, self._next_id(), at, origin=self._name, exposure_us=self._exposure_us)
 
     def _lost(self, reason: str, at: datetime | None = None, cause: LostCause = LostCause.UNREADABLE) -> LostFrame:
         frame_id = self._next_id()
@@ -138,7 +139,7 @@ class LiveSource(ABC):
             if self._up_since is not None and time.monotonic() - self._up_since > self._healthy_s:
                 self._backoff.reset()  # a triggered camera may stand well for hours without a frame
             self._up_since = None
-            self._count(connected=False)
+            self._count(connected=False, fault=reason)
             pause = self._backoff.pause_s()
             # Once per cause: an outage over a weekend must not fill the log.
             log.log(logging.INFO if reason == told else logging.WARNING, "%s; trying again in %.1f s", reason, pause)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from jetspect.runtime.frames import TriggerCounters
 from jetspect.runtime.telemetry.snapshot import BrokerState, Snapshot, kinds
 from jetspect.runtime.telemetry.stages import Histogram
 
@@ -53,6 +54,10 @@ def _of_broker(value: Callable[[BrokerState], float]) -> Callable[[Snapshot], Sa
     return _one(lambda s: None if s.broker is None else value(s.broker))
 
 
+def _of_triggers(value: Callable[[TriggerCounters], float]) -> Callable[[Snapshot], Samples]:
+    return _one(lambda s: None if s.source.triggers is None else value(s.source.triggers))
+
+
 def _build(s: Snapshot) -> Samples:
     m = s.model
     return [((s.version, m.name, m.version, m.manifest_sha256, m.precision, m.engine), 1)]
@@ -76,8 +81,10 @@ METRICS = (
            _one(lambda s: s.events.frames)),
     Metric("jetspect_inspected_total", "counter", "Frames with a verdict", "inspected",
            _one(lambda s: s.events.inspected)),
-    Metric("jetspect_verdicts_total", "counter", "Verdicts: ok, nok or unknown", "[verdict]",
-           lambda s: [((v.value.lower(),), n) for v, n in s.events.verdicts.items()], ("verdict",)),
+    Metric("jetspect_verdicts_total", "counter", "Verdicts", "ok, nok, unknown",
+           lambda s: [((v.value,), n) for v, n in s.events.verdicts.items()], ("verdict",)),
+    Metric("jetspect_parts_total", "counter", "Whole parts by verdict, with triggers", "parts[verdict]",
+           lambda s: [((v.value,), n) for v, n in s.events.parts.items()], ("verdict",)),
     Metric("jetspect_frames_lost_total", "counter", "Frames lost, by cause; each is an UNKNOWN result", "dropped[cause]",
            lambda s: [((c.value,), n) for c, n in s.events.lost.items()], ("cause",)),
     Metric("jetspect_defects_total", "counter", "Defects described in results, by class", "defects[class]",
@@ -123,6 +130,12 @@ METRICS = (
            _one(lambda s: s.source.packets_missing)),
     Metric("jetspect_source_packets_resent_total", "counter", "Network camera: packets that came when asked for again",
            "source.packets_resent", _one(lambda s: s.source.packets_resent)),
+    Metric("jetspect_triggers_total", "counter", "Triggers; left out, as the next two, without any",
+           "source.triggers.asked", _of_triggers(lambda t: t.asked)),
+    Metric("jetspect_triggers_missed_total", "counter", "Frames that triggers asked for and that never came",
+           "source.triggers.missed", _of_triggers(lambda t: t.missed)),
+    Metric("jetspect_frames_unasked_total", "counter", "Frames that belong to no trigger", "source.triggers.unasked",
+           _of_triggers(lambda t: t.unasked)),
     Metric("jetspect_temperature_celsius", "gauge", "Hottest thermal zone; left out where there is none",
            "temperature_c", _one(lambda s: s.temperature_c)),
     Metric("process_resident_memory_bytes", "gauge", "Memory of the station's process", "process.rss_bytes",

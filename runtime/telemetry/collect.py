@@ -84,11 +84,13 @@ class Telemetry:
 
     def not_ready(self) -> tuple[str, ...]:
         """Say why frames cannot be judged just now; empty where they can. Waits for no disk."""
+        source = self._parts.source.counters()
         with self._lock:
-            away_s = self._source.away_s(self._parts.source.counters(), self._clock())
+            away_s = self._source.away_s(source, self._clock())
         found = [*self._threads.faults(), *self.events.faults()]
         if away_s > self._patience.stuck_s:
-            found.append(f"source: not connected for {away_s:.0f} s; the log says why, check its power and cable")
+            why = source.fault or "check its power and cable; the log says more"
+            found.append(f"source: not connected for {away_s:.0f} s: {why}")
         if self._parts.outbox.tight:
             found.append("disk_full: the outbox's disk is full; free space on it")
         return tuple(found)

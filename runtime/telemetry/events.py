@@ -26,6 +26,7 @@ class Counters:
     verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
     lost: dict[LostCause, int] = field(default_factory=lambda: dict.fromkeys(LostCause, 0))
     defects: dict[str, int] = field(default_factory=dict)
+    parts: dict[Verdict, int] = field(default_factory=dict)
     evidence_failed: int = 0
 
 
@@ -117,6 +118,7 @@ class EventLog:
                 verdicts=dict(counters.verdicts),
                 lost={**counters.lost, LostCause.QUEUE_FULL: queue_dropped},
                 defects=dict(counters.defects),
+                parts=dict(counters.parts),
                 evidence_failed=counters.evidence_failed,
                 stages=self._times.histograms(),
                 waiting=self._inspecting.waiting,

@@ -40,6 +40,7 @@ def health_message(s: Snapshot) -> HealthMessage:
         receipts=dict(s.outbox.receipts or {}),
         temperature_c=s.temperature_c,
         source=SourceInfo(**asdict(s.source)),
+        parts={verdict.value: count for verdict, count in s.events.parts.items()},
         not_ready=s.not_ready,
         defects=dict(s.events.defects),
         stages={stage: _stage(times) for stage, times in s.events.stages.items()},

@@ -23,6 +23,8 @@ class Events:
         Each frame that was lost, by its cause.
     defects
         Those that results describe, by class; every class of the model is there.
+    parts
+        Whole parts by verdict; empty without triggers.
     last_frame_s, last_result_s
         Ages; None before the first one.
     waiting
@@ -34,6 +36,7 @@ class Events:
     verdicts: Mapping[Verdict, int]
     lost: Mapping[LostCause, int]
     defects: Mapping[str, int]
+    parts: Mapping[Verdict, int]
     evidence_failed: int
     stages: Mapping[str, Histogram]
     waiting: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import re
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from jetspect.errors import InputError, MissingDependencyError, SourceError
-from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source, SourceCounters, Triggerable, utc_now
 from jetspect.runtime.sources.aravis import AravisCamera, Grab, find_cameras
 from jetspect.runtime.sources.gige import GigeSettings, GigeSource, blocks_between
 
@@ -35,7 +36,7 @@ def test_a_camera_is_found_by_its_serial_number(camera: Any) -> None:
     assert (found.serial, found.address, found.model) == ("GV01", "127.0.0.1", "Fake")
     GigeSource(settings(ip=None, serial="GV01")).close()
     with pytest.raises(SourceError, match=r"no GigE camera with serial 'GV02' answers; found: GV01 \(Aravis Fake at"):
-        GigeSource(settings(ip=None, serial="GV02"))
+        GigeSource(settings(ip=None, serial="GV02", at_start="fail"))
 
 
 def test_the_command_lists_cameras(camera: Any) -> None:
@@ -69,7 +70,7 @@ def test_a_camera_clock_that_does_not_follow_utc_is_said(camera: Any) -> None:
     camera.start()
     with GigeSource(settings(clock="camera")) as source:
         grab = Grab(block=1, host_ns=10**18, camera_ns=5 * 10**9, size_wh=(256, 128), data=bytes(256 * 128), fault=None)
-        item = source._item(grab)
+        item = source._item(grab, utc_now())
     assert isinstance(item, LostFrame)
     assert "its clock is -999999995 s from this machine's: set both by PTP, or set clock to host" in item.reason
     assert item.cause is LostCause.UNEXPECTED
@@ -180,14 +181,42 @@ def test_settings_reach_the_camera(camera: Any) -> None:
 
 def test_a_camera_that_is_not_there_or_in_use_is_said(camera: Any) -> None:
     with pytest.raises(SourceError, match=r"camera 127\.0\.0\.1 does not answer .*check its power"):
-        GigeSource(settings())
+        GigeSource(settings(at_start="fail"))
     camera.start()
     with (
         GigeSource(settings()) as _,
         pytest.raises(SourceError, match="GV01 is in use by another program; end that one"),
     ):
-        GigeSource(settings())
-    GigeSource(settings()).close()
+        GigeSource(settings(at_start="fail"))
+    GigeSource(settings(at_start="fail")).close()
+
+
+def test_a_camera_that_is_not_there_yet_is_waited_for(camera: Any, take: Callable[[Source], Any]) -> None:
+    source = GigeSource(settings())
+    assert not source.counters().connected
+    assert "camera 127.0.0.1 does not answer" in source.counters().fault
+    taker = take(source)
+    camera.start()
+    taker.more(1)
+    assert source.counters() == dataclasses.replace(SourceCounters(), packets_resent=source.counters().packets_resent)
+
+
+def test_the_station_may_trigger_it(camera: Any, take: Callable[[Source], Any]) -> None:
+    """No frame without a trigger, one for each, and the exposure time stands with it."""
+    camera.start()
+    source = GigeSource(settings(trigger="Software", frame_rate_hz=None, exposure_us=5000))
+    with pytest.raises(SourceError, match="is not there"):
+        source.fire()
+    taker = take(source)
+    taker.wait(lambda: source.counters().connected, "the camera stands ready")
+    assert isinstance(source, Triggerable)
+    for count in (1, 2):
+        source.fire()
+        taker.wait(lambda n=count: len(taker.frames) == n, f"frame {count}")
+    assert {f.exposure_us for f in taker.frames} == {5000.0}
+    taker.end()
+    with pytest.raises(SourceError, match="is not there"):
+        source.fire()
 
 
 def test_a_triggered_camera_may_wait_and_a_free_running_one_may_not(camera: Any, take: Callable[[Source], Any]) -> None:
@@ -226,7 +255,7 @@ def test_the_camera_s_count_wraps_and_starts_anew(before: int, now: int, missed:
     [
         ({"ip": None}, "give one of serial and ip"),
         ({"serial": "GV01"}, "give one of serial and ip"),
-        ({"trigger": "Software", "frame_rate_hz": None}, "nothing here sends software triggers"),
+        ({"trigger": "Software", "frame_rate_hz": None, "trigger_edge": "RisingEdge"}, "trigger_edge is for an input"),
         ({"trigger": "Line1"}, "frame_rate_hz is for free running"),
         ({"trigger_edge": "RisingEdge"}, "is for a trigger"),
         ({"roi": (0, 0, 0, 5)}, "width and height from 1"),

@@ -137,7 +137,7 @@ def test_a_source_may_be_away_for_a_while_and_no_longer(tmp_path: Path, clock: C
         made.started([threading.current_thread()])
         assert made.not_ready() == ()
         clock.now += 31
-        assert made.not_ready() == ("source: not connected for 31 s; the log says why, check its power and cable",)
+        assert made.not_ready() == ("source: not connected for 31 s: check its power and cable; the log says more",)
 
 
 @pytest.mark.parametrize(

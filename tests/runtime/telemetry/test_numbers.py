@@ -20,7 +20,7 @@ from telemetry_parts import ask
 
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import StationConfig
-from jetspect.runtime.frames import LostCause, SourceCounters
+from jetspect.runtime.frames import LostCause, SourceCounters, TriggerCounters
 from jetspect.runtime.results import Verdict
 from jetspect.runtime.settings import parse_settings
 from jetspect.runtime.sources.synthetic import render_part
@@ -72,6 +72,8 @@ def compare(health: dict[str, Any], scraped: Scraped) -> None:
             path = metric.health
             for label in metric.labels:
                 path = path.replace(f"[{label}]", f".{labels[label]}").lstrip(".")
+            if path == "ok, nok, unknown":
+                path = labels["verdict"].lower()
             if metric.kind == "histogram":
                 seen |= compare_stage(health["stages"][labels["stage"]], labels["stage"], scraped)
             elif path == "not_ready" and not metric.labels:
@@ -130,6 +132,7 @@ def distinct() -> Snapshot:
             inspected=next(numbers),
             verdicts={v: next(numbers) for v in Verdict},
             lost={c: next(numbers) for c in LostCause},
+            parts={v: next(numbers) for v in Verdict},
             defects={'odd "name"\n\\': next(numbers), "pit": next(numbers)},
             evidence_failed=next(numbers),
             stages=times.histograms(),
@@ -137,7 +140,11 @@ def distinct() -> Snapshot:
             last_frame_s=next(numbers) + 0.1,
             last_result_s=next(numbers) + 0.2,
         ),
-        source=SourceCounters(False, next(numbers), next(numbers), next(numbers), next(numbers)),
+        source=SourceCounters(
+            False,
+            *(next(numbers) for _ in range(4)),
+            triggers=TriggerCounters(next(numbers), next(numbers), next(numbers)),
+        ),
         outbox=OutboxState(next(numbers), next(numbers) + 0.3, next(numbers), {"mes": next(numbers)}),
         broker=BrokerState(True, next(numbers), next(numbers), next(numbers), next(numbers)),
         process=ProcessState(next(numbers), next(numbers)),

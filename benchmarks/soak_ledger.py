@@ -1,0 +1,139 @@
+"""What became of every trigger of a soak; nothing may be left unexplained."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jetspect.benchmarks.soak_controller import Sent
+
+REACH_S = 15.0  # so long after a broker fault an answer may be lost with it
+CAUSES = {
+    "no frame was captured within": "camera sent no frame in time",
+    "the trigger did not reach the camera": "camera away when triggered",
+    "packets of it": "packets lost",
+    "it never came": "frame lost on the way",
+    "came too early": "triggered too early",
+    "the station stopped": "station stopped",
+}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Counts of one run. ``unexplained`` holds what does not add up, and is empty in a good run."""
+
+    triggered: int
+    accepted: int
+    refused: int
+    unanswered: int
+    asked: int
+    inspected: int
+    published: int
+    received: int
+    repeated: int
+    verdicts: dict[str, int]
+    unknown_by_cause: dict[str, int]
+    unexplained: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def balance(
+    sent: Mapping[str, Sent],
+    recorded: Sequence[Mapping[str, Any]],
+    received: Mapping[str, Mapping[str, Any]],
+    repeated: int,
+    health: Mapping[str, Any],
+    broker_faults: Iterable[float],
+) -> Ledger:
+    """Hold three accounts against each other: the controller's, the station's own lines, and its counters.
+
+    Parameters
+    ----------
+    sent
+        Triggers by part.
+    recorded, received
+        Results as the station printed them, and as they came over the broker, by ``event_id``.
+    health
+        The station's last health message.
+    broker_faults
+        When the broker was taken away; monotonic seconds, like the times of ``sent``.
+    """
+    faults = sorted(broker_faults)
+    answers = Counter(s.answer or "unanswered" for s in sent.values())
+    parts = Counter(str(r["frame"]["part_id"]) for r in recorded)
+    events = {str(r["event_id"]) for r in recorded}
+    reasons = [_cause(r) for r in recorded if r["verdict"] == "UNKNOWN"]
+    accepted = {part for part, s in sent.items() if s.answer == "accepted"}
+    lost_answers = [s for part, s in sent.items() if not s.answer and part not in parts]
+    asked = int(health.get("source", {}).get("triggers", {}).get("asked", 0))
+    seqs = sorted(int(r["seq"]) for r in received.values())
+    unexplained = {
+        "accepted, no result": len(accepted - parts.keys()),
+        "more than one result for a part": sum(n - 1 for n in parts.values()),
+        "result for a part that nobody triggered": len(parts.keys() - sent.keys()),
+        "refused, but inspected": sum(s.answer == "refused" and part in parts for part, s in sent.items()),
+        "recorded, not received": len(events - received.keys()),
+        "received, not recorded": len(received.keys() - events),
+        "gaps in seq": seqs[-1] - seqs[0] + 1 - len(seqs) if seqs else 0,
+        "triggers counted by the station that are no result": abs(asked - len(recorded)),
+        "no answer though the broker was there": sum(
+            not any(f - 1 <= s.at <= f + REACH_S for f in faults) for s in lost_answers
+        ),
+        "UNKNOWN for another reason": reasons.count(""),
+        "results without the verdict on their part": sum("part" not in r for r in recorded),
+    }
+    return Ledger(
+        triggered=len(sent),
+        accepted=answers["accepted"],
+        refused=answers["refused"],
+        unanswered=answers["unanswered"],
+        asked=asked,
+        inspected=len(recorded),
+        published=int(health.get("published", 0)),
+        received=len(received),
+        repeated=repeated,
+        verdicts=dict(sorted(Counter(str(r["verdict"]) for r in recorded).items())),
+        unknown_by_cause=dict(sorted(Counter(filter(None, reasons)).items())),
+        unexplained={what: count for what, count in unexplained.items() if count},
+    )
+
+
+def _cause(result: Mapping[str, Any]) -> str:
+    reason = "; ".join(result["reasons"])
+    return next((name for words, name in CAUSES.items() if words in reason), "")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Memory (MB) and open files of a process: the medians of the second and the last quarter of a run, and the peak."""
+
+    memory_mb: tuple[float, float]
+    files: tuple[int, int]
+    peak_memory_mb: float
+    samples: int
+
+    @property
+    def flat(self) -> bool:
+        """Whether neither grows: at most 2 % and 4 MB of memory, and no more than two files."""
+        before, after = self.memory_mb
+        return after <= 1.02 * before + 4 and self.files[1] <= self.files[0] + 2
+
+
+def usage(samples: Sequence[tuple[float, int]]) -> Usage:
+    """Summarise samples of (memory in MB, open files), taken evenly over the run. The first quarter warms up."""
+    if len(samples) < 4:
+        return Usage((math.nan, math.nan), (0, 0), max((m for m, _ in samples), default=math.nan), len(samples))
+    quarter = len(samples) // 4
+    early, late = samples[quarter : 2 * quarter], samples[-quarter:]
+    return Usage(
+        (statistics.median(m for m, _ in early), statistics.median(m for m, _ in late)),
+        (int(statistics.median(f for _, f in early)), int(statistics.median(f for _, f in late))),
+        max(m for m, _ in samples),
+        len(samples),
+    )

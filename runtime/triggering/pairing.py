@@ -1,0 +1,160 @@
+"""Which frame belongs to which trigger. Nothing here waits or reads a clock: times are monotonic seconds from outside."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from dataclasses import dataclass
+
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, Shot
+
+HELD = 4  # frames that may wait for the trigger that names them
+
+
+@dataclass(frozen=True)
+class Window:
+    """When the frame of a trigger may be captured, in seconds after it.
+
+    ``apart``: two triggers whose windows touch cannot be told apart, as the camera takes one frame for each. A camera that runs
+    freely gives each its own frame.
+    """
+
+    begin_s: float
+    end_s: float
+    transfer_s: float
+    apart: bool
+
+
+@dataclass
+class _Waiting:
+    shot: Shot
+    begin: float
+    end: float
+
+
+class ViewPairing:
+    """Gives the frames of one camera to the shots they were taken for.
+
+    A frame belongs to the oldest shot in whose window it was captured, and to none otherwise: a late frame is never taken for
+    the next part. A shot whose window went by is lost.
+    """
+
+    def __init__(self, view: str, window: Window) -> None:
+        self._view = view
+        self._window = window
+        self._waiting: deque[_Waiting] = deque()
+        self._held: deque[tuple[Frame | LostFrame, float]] = deque()
+        self._not_before = float("-inf")
+        self._missed = 0
+        self.unasked = 0
+        """Frames that belong to no trigger."""
+
+    def ask(self, shot: Shot, at: float) -> Frame | LostFrame | None:
+        """Wait for the frame of a shot; return it where it has come already, or says why it cannot be had."""
+        begin, end = at + self._window.begin_s, at + self._window.end_s
+        for index, (item, captured) in enumerate(self._held):
+            if begin <= captured <= end:
+                del self._held[index]
+                return given(item, shot)
+        if self._window.apart and self._waiting and begin <= self._waiting[-1].end:
+            apart_ms = 1e3 * (self._window.end_s - self._window.begin_s)
+            other = self._waiting[-1].shot.part_id
+            return self.missing(
+                shot,
+                f"the trigger came too early: the frame of part {other} may still come, and both could be mistaken for each "
+                f"other; leave at least deadline_ms between two triggers ({apart_ms:g} ms here), or lower it",
+            )
+        self._waiting.append(_Waiting(shot, begin, end))
+        return None
+
+    def fired(self, shot: Shot, at: float) -> None:
+        """Count the deadline from when the camera had the trigger."""
+        for waiting in self._waiting:
+            if waiting.shot == shot:
+                waiting.end = at + self._window.end_s
+
+    def give_up(self, shot: Shot, reason: str) -> LostFrame | None:
+        """Stop to wait for a shot; None where its frame had come."""
+        for index, waiting in enumerate(self._waiting):
+            if waiting.shot == shot:
+                del self._waiting[index]
+                return self.missing(shot, reason)
+        return None
+
+    def take(self, item: Frame | LostFrame, captured: float) -> Frame | LostFrame | None:
+        """Return a frame with the shot it was taken for; None where it belongs to none that was asked for."""
+        for index, waiting in enumerate(self._waiting):
+            if waiting.begin <= captured <= waiting.end:
+                del self._waiting[index]
+                return given(item, waiting.shot)
+        return None
+
+    def keep(self, item: Frame | LostFrame, captured: float) -> None:
+        """Hold a frame for a trigger that may still come, where one may come late."""
+        if self._window.begin_s < 0:
+            self._held.append((item, captured))
+            if len(self._held) <= HELD:
+                return
+            self._held.popleft()
+        self.unasked += 1
+
+    def expire(self, now: float) -> list[LostFrame]:
+        """Give up what cannot come any more."""
+        while self._held and self._held[0][1] + abs(self._window.begin_s) + self._window.transfer_s < now:
+            self._held.popleft()
+            self.unasked += 1
+        gone = []
+        while self._waiting and self._due(self._waiting[0]) < now:
+            gone.append(self.missing(self._waiting.popleft().shot, self._late()))
+        return gone
+
+    def resumed(self, now: float) -> None:
+        """Say that frames were not taken until now: those that waited meanwhile still count."""
+        self._not_before = now + self._window.transfer_s
+
+    def next_s(self) -> float | None:
+        """Return when :meth:`expire` may have something to do."""
+        return self._due(self._waiting[0]) if self._waiting else None
+
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def clear(self, reason: str) -> list[LostFrame]:
+        """Give up everything."""
+        shots = [w.shot for w in self._waiting]
+        self._waiting.clear()
+        self.unasked += len(self._held)
+        self._held.clear()
+        return [self.missing(shot, reason) for shot in shots]
+
+    def missing(self, shot: Shot, reason: str) -> LostFrame:
+        self._missed += 1
+        view = f"{shot.view}: " if shot.view else ""
+        name = f"{shot.part_id}-{shot.number}-missed"
+        return LostFrame(
+            _prefixed(shot, name), view + reason, shot.triggered_at, shot.part_id, shot.view, shot, LostCause.NO_FRAME
+        )
+
+    @property
+    def missed(self) -> int:
+        """Shots without a frame."""
+        return self._missed
+
+    def _due(self, waiting: _Waiting) -> float:
+        return max(waiting.end + self._window.transfer_s, self._not_before)
+
+    def _late(self) -> str:
+        return (
+            f"no frame was captured within {1e3 * self._window.end_s:g} ms of the trigger (trigger.deadline_ms); check "
+            "that the camera is there and takes the trigger"
+        )
+
+
+def given(item: Frame | LostFrame, shot: Shot) -> Frame | LostFrame:
+    """Return a frame as the picture of a part."""
+    name = _prefixed(shot, item.frame_id)
+    return dataclasses.replace(item, frame_id=name, part_id=shot.part_id, shot=shot)
+
+
+def _prefixed(shot: Shot, name: str) -> str:
+    return f"{shot.view}/{name}" if shot.view else name

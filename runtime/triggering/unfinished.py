@@ -1,0 +1,59 @@
+"""Parts that a station had begun when it was killed: each gets a verdict after all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import ValidationError
+
+from jetspect.runtime.frames import LostCause, LostFrame, Shot
+from jetspect.runtime.parts import PartMerger, ViewResult
+from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.outbox import Outbox, Row
+
+_REASON = "the station was restarted before its frame was inspected"
+
+
+def unfinished_parts(
+    outbox: Outbox, topic: str, views: Sequence[str], shots: int
+) -> tuple[PartMerger, tuple[LostFrame, ...]]:
+    """Return what was recorded of parts that were never completed, and what stands for their missing frames.
+
+    Parts of which nothing was recorded leave no trace here.
+    """
+    merger, owed = PartMerger(), []
+    begun = _begun(outbox.newest(4 * len(views) * shots + 64), topic)
+    for number, (part_id, messages) in enumerate(begun.items(), 1):
+        known = {(m.frame.view or "", m.frame.shot or 1) for m in messages}
+        missing = [(view, shot) for shot in range(1, shots + 1) for view in views if (view, shot) not in known]
+        at = min(m.frame.triggered_at or m.frame.captured_at for m in messages)
+        expected = len(messages) + len(missing)
+        for m in messages:
+            shot = Shot(part_id, -number, m.frame.view or "", m.frame.shot or 1, expected, at)
+            found = len(m.defects) + m.defects_truncated
+            merger.note(shot, ViewResult(shot.view, shot.number, m.verdict, m.seq, m.event_id, found))
+        for view, n in missing:
+            shot = Shot(part_id, -number, view, n, expected, at)
+            name = f"{part_id}-{n}-missed"
+            owed.append(
+                LostFrame(f"{view}/{name}" if view else name, _REASON, at, part_id, view, shot, LostCause.INTERRUPTED)
+            )
+    return merger, tuple(owed)
+
+
+def _begun(rows: Iterable[Row], topic: str) -> dict[str, list[ResultMessage]]:
+    """Return the results of parts without a verdict, by part; ``rows`` begin with the newest."""
+    complete: set[int] = set()
+    begun: dict[str, list[ResultMessage]] = {}
+    for row in rows:
+        if row.topic != topic:
+            continue
+        try:
+            message = ResultMessage.model_validate_json(row.payload)
+        except ValidationError:  # of a station that was given another model of messages
+            continue
+        if message.part is not None:
+            complete.update(view.seq for view in message.part.views)
+        elif message.frame.shot is not None and message.seq not in complete:
+            begun.setdefault(message.frame.part_id or "", []).insert(0, message)
+    return begun
