@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +23,11 @@ class Settings(BaseModel):
     """A section of a settings file: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # Settings end in logs and tracebacks; an address of a camera may hold its login.
+        for name, value in super().__repr_args__():
+            yield name, "..." if isinstance(value, str) and _secret("", value) else value
 
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
@@ -77,4 +83,9 @@ def _fault(item: Any) -> str:
 
 def _secret(key: str, value: object) -> bool:
     # user:password@host is a common slip.
-    return "@" in str(value) or any(word in key.lower() for word in ("password", "secret", "token"))
+    words, text = ("password", "secret", "token"), str(value).lower()
+    return (
+        "@" in text
+        or any(w in text for w in ("-pw=", "password=", "passphrase="))
+        or any(w in key.lower() for w in words)
+    )

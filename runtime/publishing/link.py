@@ -23,7 +23,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from jetspect.errors import PublishError
-from jetspect.runtime.publishing.broker import BrokerSettings, explain, make_client
+from jetspect.runtime.publishing.broker import BrokerSettings, make_client
+from jetspect.runtime.publishing.reasons import closed_before_login, explain, login_hint
+from jetspect.runtime.publishing.renewal import Renewal
+from jetspect.runtime.publishing.trial import try_login
 
 log = logging.getLogger(__name__)
 Event = tuple[str, Any]
@@ -51,7 +54,11 @@ class Link:
         self._waker: tuple[socket.socket, socket.socket] | None = None  # from start to close
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jetspect-mqtt", daemon=True)
-        make_client(settings, client_id, clean=clean)  # unusable secrets and certificates show here, at the start
+        self._renewal = Renewal(settings)  # unusable secrets and certificates show here, at the start
+        self._renewing = False  # between the old connection and the one with new certificates
+        make_client(settings, client_id, clean=clean, login=self._renewal.proven)
+        if settings.username is not None and settings.tls is None and not settings.local:
+            log.warning("%s gets the password unencrypted; set [broker.tls] and the broker's TLS port", settings.where)
 
     def start(self) -> None:
         """Connect in the background. A broker that is not there yet is waited for."""
@@ -69,6 +76,10 @@ class Link:
         if self._waker is not None and not self._thread.is_alive():
             for end in self._waker:
                 end.close()
+
+    def alarms(self) -> tuple[str, ...]:
+        """What needs a person, as 'kind: what happened and what to do'."""
+        return self._renewal.alarms()
 
     def _wake(self) -> None:
         """Make the link's thread look; callable from any thread."""
@@ -91,16 +102,21 @@ class Link:
     def _lost(self) -> None:
         """The connection broke; its last events have been handled."""
 
+    def _finish(self, client: paho.Client) -> None:
+        """The connection is about to be renewed; take what is still on its way."""
+
     def _goodbye(self, client: paho.Client) -> None:
         """:meth:`close` was called."""
 
     def _run(self) -> None:
         wait_s = _FIRST_WAIT_S
-        while not self._stopping.is_set():
+        while self._renewing or not self._stopping.is_set():
             began = time.monotonic()
             self._connect()
             if time.monotonic() - began > _STEADY_S:
                 wait_s = _FIRST_WAIT_S
+            if self._renewing:
+                continue
             # A fleet that lost its broker must not come back in one instant.
             self._stopping.wait(wait_s * random.uniform(0.8, 1.2))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -108,10 +124,12 @@ class Link:
 
     def _connect(self) -> None:
         """Make one connection and serve it to its end, whatever end that is."""
-        client = None
+        client, renewing, self._renewing = None, self._renewing, False
         try:
-            client = make_client(self._settings, self._client_id, clean=self._clean)
-            if self._open(client):
+            login = self._renewal.next()
+            client = make_client(self._settings, self._client_id, clean=self._clean, login=login)
+            if self._open(client, renewing):
+                self._renewal.worked(login)
                 self._serve(client)
         except PublishError as error:
             self._set_state(f"failed: {error}")
@@ -124,7 +142,7 @@ class Link:
             if client is not None:
                 self._hang_up(client)
 
-    def _open(self, client: paho.Client) -> bool:
+    def _open(self, client: paho.Client, renewing: bool) -> bool:
         events = self._events = queue.SimpleQueue()
 
         def on_connect(c: paho.Client, data: Any, flags: Any, code: ReasonCode, properties: Properties | None) -> None:
@@ -143,7 +161,7 @@ class Link:
         except (OSError, UnicodeError) as error:
             self._set_state(f"unreachable: {settings.where}: {explain(error, settings)}")
             return False
-        answer = self._await_answer(client)
+        answer = self._await_answer(client, renewing)
         if answer is None:
             return False
         self._client = client
@@ -151,9 +169,10 @@ class Link:
         self._set_state("online")
         return True
 
-    def _await_answer(self, client: paho.Client) -> tuple[ReasonCode, Properties | None] | None:
+    def _await_answer(self, client: paho.Client, renewing: bool) -> tuple[ReasonCode, Properties | None] | None:
         where, deadline = self._settings.where, time.monotonic() + _ANSWER_S
-        while not self._stopping.is_set():
+        # Stopped while renewing, the link still connects: the broker believes the station online until it says goodbye.
+        while renewing or not self._stopping.is_set():
             if self._events.empty():
                 self._pump(client, max(0.0, deadline - time.monotonic()))
             try:
@@ -167,13 +186,10 @@ class Link:
                 code, properties = detail
                 if not code.is_failure:
                     return code, properties
-                self._set_state(f"refused: {where} refuses the login ({code}); {_login_hint(str(code))}")
+                self._set_state(f"refused: {where} refuses the login ({code}); {login_hint(str(code))}")
                 return None
             if kind == "gone":
-                tls = "broker.tls.cert and key" if self._settings.tls is not None else "whether the port wants TLS"
-                self._set_state(
-                    f"refused: {where} closed the connection before the login; check {tls}, and broker.protocol"
-                )
+                self._set_state(f"refused: {where} {closed_before_login(self._settings)}")
                 return None
         return None
 
@@ -181,7 +197,22 @@ class Link:
         while not self._stopping.is_set():
             if not self._turn(client, 1.0):
                 return
+            if self._may_renew():
+                self._set_state("connecting")
+                self._finish(client)
+                self._renewing = True
+                return
         self._goodbye(client)
+
+    def _may_renew(self) -> bool:
+        """Whether there is a new certificate or password, and the broker takes it."""
+        login = self._renewal.due()
+        if login is None:
+            return False
+        reason = try_login(self._settings, f"{self._client_id}.renewal", login, self._stopping.is_set)
+        if reason and not self._stopping.is_set():
+            self._renewal.refused(reason)
+        return not reason
 
     def _turn(self, client: paho.Client, timeout_s: float) -> bool:
         """Handle everything that has happened, waiting for something; False once the connection is gone."""
@@ -257,14 +288,3 @@ def _quick_ack(sock: Any) -> None:
     """Confirm what came at once: brokers hold back the next answer until the one before is confirmed."""
     with suppress(OSError, AttributeError):  # Linux has it, for one read at a time
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
-def _login_hint(reason: str) -> str:
-    lower = reason.lower()
-    if "protocol" in lower:
-        return "set broker.protocol to the version it speaks"
-    if "identifier" in lower:
-        return "change broker.client_id"
-    if "unavailable" in lower or "busy" in lower or "quota" in lower:
-        return "the broker is overloaded or not ready"
-    return "check broker.username, its password and the broker's access list"

@@ -5,6 +5,7 @@ Times are ISO 8601 in UTC. A consumer drops repeated ``event_id`` and sees gaps 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Annotated, Literal
@@ -29,8 +30,21 @@ def _opc(name: str) -> JsonDict:
 Utc = Annotated[datetime, AfterValidator(_to_utc)]
 """A time, kept and written in UTC; one without an offset counts as UTC, so that no result is lost over it."""
 
-Text = Annotated[str, AfterValidator(lambda value: value.encode("utf-8", "replace").decode("utf-8"))]
-"""A text from outside; what is no UTF-8 (a name of a file) becomes '?'."""
+MAX_TEXT = 4096
+"""Characters of a text from outside; a longer one is cut, and still differs from every other."""
+
+
+def _outside_text(value: str) -> str:
+    """Replace what is no UTF-8, and cut what is too long; then it ends with … and the start of the SHA-256 of the whole."""
+    data = value.encode("utf-8", "replace")
+    if len(value) <= MAX_TEXT:
+        return data.decode("utf-8")
+    mark = "…" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return value[: MAX_TEXT - len(mark)].encode("utf-8", "replace").decode("utf-8") + mark
+
+
+Text = Annotated[str, AfterValidator(_outside_text)]
+"""A text from outside; what is no UTF-8 (a name of a file) becomes '?', and no result is lost over its length."""
 
 
 class Message(BaseModel):
@@ -265,6 +279,7 @@ class HealthMessage(Message):
     receipts: dict[str, int] = Field(
         default_factory=dict, description="Consumer -> the highest seq up to which it has kept everything"
     )
+    requests_ignored: int = Field(0, description="Requests not carried out: malformed, too large, or too many at once")
     temperature_c: float | None = None
     source: SourceInfo = Field(default_factory=SourceInfo)
     parts: dict[str, int] = Field(default_factory=dict, description="With triggers: whole parts by verdict")

@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from jetspect import __version__
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
-from jetspect.runtime.publishing.commands import Commands, CommandSettings, Trigger
+from jetspect.runtime.publishing.commands import Commands, CommandSettings
+from jetspect.runtime.publishing.intake import Asked, Intake
 from jetspect.runtime.publishing.link import Event, Link
 from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
 from jetspect.runtime.publishing.properties import ResultProperties
 from jetspect.runtime.publishing.topics import Topics
+from jetspect.runtime.publishing.triggers import Trigger, Triggers
 
 __all__ = ["BrokerSettings", "Counters", "MqttPublisher", "TlsSettings"]
 
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _HOLD_S = 2.0  # after a refused result, before the next one is tried
 _PUT_OFF_S = 60.0  # until a refused result itself is tried again
+_TOPIC_BYTES = 4096  # what a request may have beside its payload: topic and properties
+_MOST_REPLIES = 500  # to triggers, that the broker has not taken yet; more go without
 _HEADER_BYTES = 256  # more than a PUBLISH packet adds to topic and payload
 
 
@@ -65,7 +70,11 @@ class MqttPublisher(Link):
     ) -> None:
         super().__init__(settings, settings.client_id or topics.leaf("station").replace("/", "."))
         self._outbox, self._topics, self._meta = outbox, topics, meta
-        self._commands = Commands(commands or CommandSettings(), outbox, topics, trigger)
+        allowed = commands or CommandSettings()
+        self._commands = Commands(allowed, outbox, topics)
+        self._intake = Intake(allowed.max_bytes, allowed.per_s)
+        self._triggers = Triggers(trigger, allowed.max_bytes) if trigger is not None else None
+        self._largest_request = allowed.max_bytes + _TOPIC_BYTES
         self.counters = Counters()
         self.on_acknowledged: Callable[[list[int]], None] | None = None  # called in the link's thread, with each seq
         self._waking = False
@@ -84,6 +93,12 @@ class MqttPublisher(Link):
         if not self._waking:  # one wake-up is enough for any number of rows
             self._waking = True
             self._wake()
+
+    @property
+    def requests_ignored(self) -> int:
+        """Requests that were not carried out, whatever the reason."""
+        triggers = 0 if self._triggers is None else self._triggers.refused
+        return self._commands.refused + self._intake.dropped + triggers
 
     def health(self, message: HealthMessage) -> None:
         """Publish counters at QoS 0; lost while the broker is away."""
@@ -118,13 +133,22 @@ class MqttPublisher(Link):
             events.put(("subscribed", codes))
 
         def on_message(c: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
-            if not message.retain:  # a retained command would be carried out at every connection
-                events.put(("asked", (message.topic, bytes(message.payload))))
+            if message.retain:  # a retained command would be carried out at every connection
+                return
+            payload = bytes(message.payload)
+            if message.topic == self._topics.trigger:
+                events.put(("trigger", payload))
+            else:
+                self._intake.put(message.topic, payload)
 
         client.on_publish, client.on_subscribe, client.on_message = on_publish, on_subscribe, on_message
         will = StatusMessage(state="offline", reason="connection lost", jetspect=__version__)
         client.will_set(self._topics.status, will.payload(), qos=1, retain=True)
-        return {}
+        if self._settings.protocol != "5":
+            return {}
+        limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        limits.MaximumPacketSize = self._largest_request  # a broker keeps larger ones to itself
+        return {"properties": limits}
 
     def _opened(self, client: paho.Client, properties: Properties | None) -> None:
         self._reset()
@@ -133,8 +157,9 @@ class MqttPublisher(Link):
         self.counters.reconnects += self._connections > 0
         self._connections += 1
         self._outbox.note_connection(sound=False)
-        if self._commands.topics:  # before the station says that it is online: then it listens
-            client.subscribe([(topic, 1) for topic in self._commands.topics])
+        wanted = (*self._commands.topics, *((self._topics.trigger,) if self._triggers is not None else ()))
+        if wanted:  # before the station says that it is online: then it listens
+            client.subscribe([(topic, 1) for topic in wanted])
         self._announce(client, "meta", self._topics.meta, self._meta().payload())
         online = StatusMessage(state="online", at=utc_now(), jetspect=__version__)
         self._announce(client, "status", self._topics.status, online.payload())
@@ -147,19 +172,29 @@ class MqttPublisher(Link):
         self._waking = False
         self._take_answers([detail for kind, detail in events if kind == "answer"])
         for kind, detail in events:
-            if kind == "asked":
-                self._carry_out(*detail)
+            if kind == "trigger":
+                self._start_picture(client, detail)
             elif kind == "subscribed" and any(code.is_failure for code in detail):
                 log.error("%s refuses the subscription to commands; check its access list", self._settings.where)
         if self._client is not None:
+            self._carry_out(client)
             self._send(client)
 
-    def _carry_out(self, topic: str, payload: bytes) -> None:
-        answer, client = self._commands.handle(topic, payload), self._client
-        if answer is not None and client is not None:
-            self._own[client.publish(answer.topic, answer.message.payload(), qos=1).mid] = "reply"
-            if answer.replays:
-                self._next = 0  # what was asked for stands before what went out last
+    def _start_picture(self, client: paho.Client, payload: bytes) -> None:
+        if self._triggers is None:
+            return
+        reply = self._triggers.handle(Asked(self._topics.trigger, payload, len(payload)))
+        if self._client is not None and len(self._own) < _MOST_REPLIES:
+            self._own[client.publish(self._topics.trigger_reply, reply.payload(), qos=1).mid] = "reply"
+
+    def _carry_out(self, client: paho.Client) -> None:
+        """Answer requests whose turn it is, as far as the broker takes answers now."""
+        while len(self._inflight) + len(self._own) < self._limit and (asked := self._intake.take()) is not None:
+            reply = self._commands.handle(asked)
+            if reply is not None:
+                self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
+                if reply.queued:
+                    self._next = 0  # what was asked for stands before what went out last
 
     def _take_answers(self, answers: list[tuple[int, ReasonCode]]) -> None:
         acked = []
@@ -240,6 +275,14 @@ class MqttPublisher(Link):
         # A death is noticed after two keep-alives at the latest: what was acknowledged long before that is settled.
         if recent and recent[-1][0] >= now - self._settings.replay_s - 2 * self._settings.keepalive_s:
             self._outbox.reopen([seq for at, seq in recent if at >= recent[-1][0] - self._settings.replay_s])
+
+    def _finish(self, client: paho.Client) -> None:
+        """Send nothing more, and take the acknowledgements that are on their way; the rest goes out again."""
+        self._hold_until = float("inf")
+        deadline = time.monotonic() + 3
+        while (self._inflight or self._own) and time.monotonic() < deadline and not self._stopping.is_set():
+            if not self._turn(client, 0.1):
+                return
 
     def _goodbye(self, client: paho.Client) -> None:
         """Say that the station goes on purpose (retained), and take the last acknowledgements."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_core import from_json
 
 from jetspect.runtime.publishing.messages import Message, Utc
 
+_LONGEST_ID = 64
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
@@ -84,3 +86,21 @@ class TriggerReply(Message):
     part_id: str | None = None
     shot: int | None = Field(None, description="Which shot of the part this is, from 1")
     triggered_at: Utc | None = None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say in one line what is wrong with a request."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or "payload"
+    fault = f"{where}: {first['msg'].removeprefix('Value error, ')}"[:300]
+    return "".join(c if c.isprintable() else "?" for c in fault)  # it may hold names that the sender made up
+
+
+def readable_id(payload: bytes) -> str:
+    """Return the request_id of a payload that is no good request, also of one that was cut; empty where there is none."""
+    try:
+        body = from_json(payload, allow_partial=True)
+    except ValueError:
+        return ""
+    found = body.get("request_id", "") if isinstance(body, dict) else ""
+    return found[:_LONGEST_ID] if isinstance(found, str) else ""

@@ -17,8 +17,10 @@ from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
 from jetspect.errors import InputError, PublishError
-from jetspect.runtime.publishing.broker import BrokerSettings, explain, make_client
+from jetspect.runtime.publishing.broker import BrokerSettings, make_client, read_login
 from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.reasons import closed_before_login, explain
+from jetspect.runtime.publishing.tls import from_environment, load_identity
 
 log = logging.getLogger(__name__)
 _REMEMBERED = 100_000
@@ -96,10 +98,13 @@ class MqttSubscriber:
         check_filter(topic_filter)
         self._settings, self._filter, self._timeout_s = settings, topic_filter, timeout_s
         self._durable = bool(client_id)
+        self._answered = False  # the login
         self._messages: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._ready: queue.Queue[str] = queue.Queue()
-        self._client = make_client(settings, client_id, clean=not self._durable, reconnect=True)
+        self._login = read_login(settings)
+        self._client = make_client(settings, client_id, clean=not self._durable, reconnect=True, login=self._login)
         self._client.reconnect_delay_set(min_delay=1, max_delay=10)
+        self._client.on_pre_connect = lambda client, userdata: self._renew(client)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
@@ -149,16 +154,33 @@ class MqttSubscriber:
         """Send one message at QoS 1, over the same connection."""
         self._client.publish(topic, payload, qos=1)
 
+    def _renew(self, client: paho.Client) -> None:
+        """Take what was replaced on the disk; a new CA counts beside the one before until the next start."""
+        settings, tls, context = self._settings, self._settings.tls, self._login.context
+        try:
+            if settings.username is not None and (password := settings.password()) is not None:
+                client.username_pw_set(settings.username, password.get_secret_value())
+            if tls is not None and context is not None:
+                env = tls.key_password_env
+                load_identity(context, tls, from_environment(env, "broker.tls.key_password_env") if env else None)
+                if tls.ca is not None:
+                    context.load_verify_locations(tls.ca)
+        except (PublishError, OSError) as error:
+            log.warning("%s; what was read before stays in use", error)
+
     def _on_subscribe(self, client: paho.Client, userdata: Any, mid: int, codes: Any, properties: Any) -> None:
         refused = [str(code) for code in codes if code.is_failure]
         problem = f"refuses the subscription to {self._filter}: {refused[0]}; check its access list" if refused else ""
         self._ready.put(problem)
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
-        if code.is_failure:
+        if not self._answered:
+            self._ready.put(closed_before_login(self._settings))
+        elif code.is_failure:
             log.warning("%s is gone (%s); connecting again", self._settings.where, code)
 
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+        self._answered = True
         if code.is_failure:
             self._ready.put(f"refuses the login: {code}; check user name and password")
         else:

@@ -120,6 +120,8 @@ METRICS = (
            _of_broker(lambda b: b.acknowledged)),
     Metric("jetspect_refused_total", "counter", "Results that the broker refused; each is tried again", "refused",
            _of_broker(lambda b: b.refused)),
+    Metric("jetspect_requests_ignored_total", "counter", "Requests of consumers that were not carried out",
+           "requests_ignored", _of_broker(lambda b: b.requests_ignored)),
     Metric("jetspect_source_connected", "gauge", "1 while the camera or stream is there", "source.connected",
            _one(lambda s: s.source.connected)),
     Metric("jetspect_source_reconnects_total", "counter", "How often it came back", "source.reconnects",

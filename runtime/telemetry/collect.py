@@ -61,6 +61,7 @@ class Telemetry:
         """Return every number as it is now. An outbox that cannot be read keeps the numbers it had, with an alarm."""
         parts = self._parts
         alarms = parts.keeper.alarms() if parts.keeper is not None else ()
+        alarms += parts.publisher.alarms() if parts.publisher is not None else ()
         try:
             self._outbox = self._read_outbox()
         except PublishError as error:
@@ -105,5 +106,10 @@ class Telemetry:
             return None
         sent = publisher.counters
         return BrokerState(
-            publisher.state == "online", sent.published, sent.acknowledged, sent.refused, sent.reconnects
+            online=publisher.state == "online",
+            published=sent.published,
+            acknowledged=sent.acknowledged,
+            refused=sent.refused,
+            requests_ignored=publisher.requests_ignored,
+            reconnects=sent.reconnects,
         )

@@ -50,6 +50,7 @@ def health_message(s: Snapshot) -> HealthMessage:
         outbox_bytes=s.outbox.disk_bytes,
         broker_online=None if s.broker is None else s.broker.online,
         refused=broker.refused,
+        requests_ignored=broker.requests_ignored,
         process=ProcessInfo(rss_bytes=s.process.rss_bytes, open_files=s.process.open_files),
         build=BuildInfo(jetspect=s.version, model=model_info(s.model)),
     )

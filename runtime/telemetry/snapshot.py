@@ -62,6 +62,7 @@ class BrokerState:
     published: int = 0
     acknowledged: int = 0
     refused: int = 0
+    requests_ignored: int = 0
     reconnects: int = 0
 
 

@@ -146,7 +146,7 @@ def distinct() -> Snapshot:
             triggers=TriggerCounters(next(numbers), next(numbers), next(numbers)),
         ),
         outbox=OutboxState(next(numbers), next(numbers) + 0.3, next(numbers), {"mes": next(numbers)}),
-        broker=BrokerState(True, next(numbers), next(numbers), next(numbers), next(numbers)),
+        broker=BrokerState(True, *(next(numbers) for _ in range(5))),
         process=ProcessState(next(numbers), next(numbers)),
         temperature_c=51.25,
         alarms=("disk_full: a", "outbox_damaged: b", "outbox_damaged: c"),
