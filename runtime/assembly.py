@@ -85,6 +85,7 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             drain_s=config.drain_s,
             keeper=keeper,
             merger=merger,
+            metrics=config.metrics,
             on_result=on_result,
         )
         opened.pop_all()  # from here on the station closes them

@@ -19,6 +19,7 @@ from jetspect.runtime.publishing.topics import check_level
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.settings import LocalPath, Settings, load_settings
 from jetspect.runtime.sources import SourceSettings
+from jetspect.runtime.telemetry.settings import LogSettings, MetricsSettings
 from jetspect.runtime.triggering.settings import MqttTrigger, TriggerSettings, ViewSettings, check_fitting
 from jetspect.runtime.verdict import VerdictRules
 
@@ -123,6 +124,8 @@ class StationConfig(Settings):
     broker: BrokerSettings | None = Field(None, description="Without it results only wait in the outbox")
     commands: CommandSettings = Field(default_factory=CommandSettings)
     evidence: EvidenceSettings | None = Field(None, description="Without it no pictures are kept")
+    metrics: MetricsSettings | None = Field(None, description="Without it nothing listens for Prometheus")
+    log: LogSettings = Field(default_factory=LogSettings)
     health_s: float = Field(10.0, ge=1, description="Seconds between two health messages")
     drain_s: float = Field(30.0, ge=0, description="On shutdown, seconds to deliver what is still in the outbox")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from enum import Enum
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
@@ -78,6 +79,27 @@ class Frame:
         return int(self.image.shape[1]), int(self.image.shape[0])
 
 
+class LostCause(str, Enum):
+    """Why a frame is lost, in names that do not change: counters and consumers rely on them."""
+
+    QUEUE_FULL = "queue_full"
+    """Frames came faster than they were inspected, and the queue may drop."""
+    MISSED = "missed"
+    """The device sent or captured it and it never arrived."""
+    NO_FRAME = "no_frame"
+    """A trigger asked for it and the camera took none in time, or could not be told to."""
+    INTERRUPTED = "interrupted"
+    """A trigger asked for it, and the station ended before it came."""
+    INCOMPLETE = "incomplete"
+    """Parts of it were lost on the network."""
+    UNREADABLE = "unreadable"
+    """It cannot be decoded."""
+    UNEXPECTED = "unexpected"
+    """It is whole, but not what the station was set up for: another size, another clock."""
+    INSPECTION_FAILED = "inspection_failed"
+    """It was there, and inspecting it ended with an error."""
+
+
 @dataclass(frozen=True)
 class LostFrame:
     """A frame that should have been there and is not usable (unreadable file, dropped by a full queue).
@@ -91,11 +113,12 @@ class LostFrame:
     part_id: str | None = None
     origin: str = ""
     shot: Shot | None = None
+    cause: LostCause = LostCause.UNREADABLE
 
 
-def lost(item: Frame | LostFrame, reason: str) -> LostFrame:
+def lost(item: Frame | LostFrame, reason: str, cause: LostCause) -> LostFrame:
     """Return what stands for a frame that cannot be used, in its place."""
-    return LostFrame(item.frame_id, reason, item.captured_at, item.part_id, item.origin, item.shot)
+    return LostFrame(item.frame_id, reason, item.captured_at, item.part_id, item.origin, item.shot, cause)
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,10 @@ class Inspector:
     def tile_px(self) -> int:
         return self._detector.tile_px
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self._manifest.output.classes)
+
     def close(self) -> None:
         try:
             self._detector.close()
@@ -196,6 +200,7 @@ class Inspector:
             origin=frame.origin,
             exposure_us=frame.exposure_us if isinstance(frame, Frame) else None,
             shot=frame.shot,
+            lost_cause=frame.cause if isinstance(frame, LostFrame) else None,
         )
 
     def _try_region(self) -> None:

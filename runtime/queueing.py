@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import Literal
 
-from jetspect.runtime.frames import Frame, LostFrame, lost
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, lost
 
 MOST_WAITING = 10_000  # then even dropped frames make the source wait: results are not being recorded
 Policy = Literal["block", "drop_oldest", "drop_newest"]
@@ -82,4 +82,4 @@ class FrameQueue:
 
 
 def _dropped(frame: Frame) -> LostFrame:
-    return lost(frame, "dropped: frames come faster than they are inspected")
+    return lost(frame, "dropped: frames come faster than they are inspected", LostCause.QUEUE_FULL)

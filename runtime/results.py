@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from jetspect.runtime.frames import Shot
+from jetspect.runtime.frames import LostCause, Shot
 
 
 class Verdict(str, Enum):
@@ -107,7 +107,7 @@ class Inspection:
     """The result for one frame.
 
     ``decision`` is the probability that the image as a whole shows a defect, 0-1 in steps of 1/255; None for a bundle
-    that does not decide so, and for a frame that was not judged.
+    that does not decide so, and for a frame that was not judged. ``lost_cause`` is why the frame itself was lost, where it was.
     """
 
     frame_id: str
@@ -127,3 +127,4 @@ class Inspection:
     decision: float | None = None
     exposure_us: float | None = None
     shot: Shot | None = None
+    lost_cause: LostCause | None = None

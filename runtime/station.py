@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 
-from jetspect.device.probe import hottest_c
 from jetspect.errors import DeviceLostError, JetspectError, PublishError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame, Shot, Source, lost, utc_now
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, Shot, Source, lost
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.parts import PartMerger, PartResult, ViewResult
 from jetspect.runtime.publishing.evidence import EvidenceStore
@@ -26,31 +25,23 @@ from jetspect.runtime.publishing.messages import (
     EvidenceRef,
     HealthMessage,
     ResultMessage,
-    SourceInfo,
     StationAddress,
     result_message,
 )
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.queueing import FrameQueue, Policy
-from jetspect.runtime.results import Inspection, Verdict
+from jetspect.runtime.results import Inspection
+from jetspect.runtime.telemetry.collect import Observed, Telemetry
+from jetspect.runtime.telemetry.endpoint import MetricsEndpoint
+from jetspect.runtime.telemetry.health import health_message
+from jetspect.runtime.telemetry.progress import Patience
+from jetspect.runtime.telemetry.settings import MetricsSettings
 
 log = logging.getLogger(__name__)
 _RETRY_S = 0.5
 _AWAY_S = 5.0
 Listener = Callable[[Frame | LostFrame, Inspection, ResultMessage], None]
-
-
-@dataclass
-class Counters:
-    """What went through a station since its start. Written by one thread each."""
-
-    frames: int = 0
-    lost: int = 0
-    inspected: int = 0
-    verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
-    parts: dict[Verdict, int] = field(default_factory=dict)
-    evidence_failed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +66,8 @@ class Station:
         Holds outbox and evidence within their caps.
     merger
         Where it knows parts already that were begun before the start.
+    metrics
+        Serve the numbers of :attr:`telemetry` over HTTP, from now to :meth:`close`.
     on_result
         Called in the recording thread after the result is in the outbox.
 
@@ -95,6 +88,7 @@ class Station:
         drain_s: float = 30.0,
         keeper: Keeper | None = None,
         merger: PartMerger | None = None,
+        metrics: MetricsSettings | None = None,
         on_result: Listener | None = None,
     ) -> None:
         self._parts = parts
@@ -109,13 +103,26 @@ class Station:
         self._failed = threading.Event()
         self._stopping = threading.Event()
         self._hurry = threading.Event()
-        self._started = time.monotonic()
-        self.counters = Counters()
+        inspector = parts.inspector
+        self.telemetry = Telemetry(
+            Observed(
+                address=parts.address,
+                model=inspector.model,
+                classes=inspector.classes,
+                source=parts.source,
+                queue=self._frames,
+                outbox=parts.outbox,
+                publisher=parts.publisher,
+                keeper=keeper,
+            ),
+            Patience() if metrics is None else Patience(metrics.stuck_s, metrics.idle_s),
+        )
+        self.counters = self.telemetry.events.counters
+        self.metrics = None if metrics is None else MetricsEndpoint(metrics, self.telemetry)
 
     def run(self) -> int:
         """Run to the end. Returns the number of results that the broker has not acknowledged yet; they stay queued."""
         parts = self._parts
-        self._started = time.monotonic()
         if parts.publisher is not None:
             parts.publisher.start()
         threads = [
@@ -124,6 +131,7 @@ class Station:
         ]
         for thread in threads:
             thread.start()
+        self.telemetry.started(threads)
         beat = time.monotonic()
         while any(t.is_alive() for t in threads):
             threads[-1].join(timeout=0.1)
@@ -170,6 +178,8 @@ class Station:
             each.callback(self._parts.outbox.close)
             each.callback(self._parts.inspector.close)
             each.callback(self._parts.source.close)
+            if self.metrics is not None:
+                each.callback(self.metrics.close)
 
     def __enter__(self) -> Station:
         return self
@@ -180,33 +190,8 @@ class Station:
         self.close()
 
     def health(self) -> HealthMessage:
-        """Return the counters as they are published."""
-        counters, publisher, outbox = self.counters, self._parts.publisher, self._parts.outbox
-        sent = publisher.counters if publisher is not None else None
-        return HealthMessage(
-            station=self._parts.address,
-            at=utc_now(),
-            uptime_s=time.monotonic() - self._started,
-            frames=counters.frames,
-            inspected=counters.inspected,
-            ok=counters.verdicts[Verdict.OK],
-            nok=counters.verdicts[Verdict.NOK],
-            unknown=counters.verdicts[Verdict.UNKNOWN],
-            dropped={"queue_full": self._frames.dropped, "unreadable": counters.lost},
-            evidence_failed=counters.evidence_failed,
-            outbox_pending=outbox.depth(),
-            outbox_oldest_s=outbox.oldest_pending_age_s(),
-            published=sent.published if sent else 0,
-            acknowledged=sent.acknowledged if sent else 0,
-            reconnects=sent.reconnects if sent else 0,
-            alarms=(self._keeper.alarms() if self._keeper is not None else ())
-            + (publisher.alarms() if publisher is not None else ()),
-            receipts=outbox.receipts(),
-            requests_ignored=publisher.requests_ignored if publisher is not None else 0,
-            temperature_c=hottest_c(),
-            source=SourceInfo(**asdict(self._parts.source.counters())),
-            parts={verdict.value: count for verdict, count in counters.parts.items()},
-        )
+        """Return the numbers as they are published."""
+        return health_message(self.telemetry.snapshot())
 
     def _beat(self) -> None:
         # Housekeeping may fail; when a result cannot be kept, the recording thread stops the line.
@@ -226,8 +211,7 @@ class Station:
 
     def _feed(self) -> None:
         for item in self._parts.source:
-            self.counters.frames += 1
-            self.counters.lost += isinstance(item, LostFrame)
+            self.telemetry.events.frame(item)
             if not self._frames.put(item):
                 break
         self._frames.close()
@@ -242,10 +226,10 @@ class Station:
                 known = isinstance(error, JetspectError)
                 gone = error if isinstance(error, DeviceLostError) else None
                 reason = str(error) if known else f"inspection failed: {type(error).__name__}: {error}"
-                log.error("frame %s: %s", item.frame_id, reason, exc_info=not known)
-                inspection = self._parts.inspector.inspect(lost(item, reason))
-            self.counters.inspected += 1
-            self.counters.verdicts[inspection.verdict] += 1
+                extra = {"frame_id": item.frame_id, "part_id": item.part_id}
+                log.error("frame %s: %s", item.frame_id, reason, exc_info=not known, extra=extra)
+                inspection = self._parts.inspector.inspect(lost(item, reason, LostCause.INSPECTION_FAILED))
+            self.telemetry.events.inspected(inspection)
             self._results.put((item, inspection))
             if gone is not None:
                 raise gone  # what runs the station starts it again; nothing else brings the device back
@@ -279,18 +263,23 @@ class Station:
 
         warned = False
         while True:
+            began = time.monotonic()
             try:
-                self._parts.outbox.commit(self._parts.result_topic, build)
+                seq, _ = self._parts.outbox.commit(self._parts.result_topic, build)
+                self.telemetry.events.recorded(inspection, seq, 1e3 * (time.monotonic() - began))
                 self._note_part(inspection, built[-1])
                 return built[-1]
             except PublishError as error:
+                self.telemetry.events.not_recorded(str(error))
                 # The line waits with this result in hand until it can be kept, for example when the disk has room again.
                 if self._stopping.wait(_RETRY_S if warned else 0):
                     raise
                 if self._keeper is not None:
                     self._keeper.relieve()
                 if not warned:
-                    log.error("%s; the line waits until frame %s can be recorded", error, inspection.frame_id)
+                    frame = inspection.frame_id
+                    extra = {"frame_id": frame, "part_id": inspection.part_id}
+                    log.error("%s; the line waits until frame %s can be recorded", error, frame, extra=extra)
                 warned = True
 
     def _merged(self, inspection: Inspection, seq: int, event_id: str) -> PartResult | None:

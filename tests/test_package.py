@@ -25,6 +25,7 @@ HEAVY = (
     "jinja2",
     "matplotlib",
     "amqtt",
+    "prometheus_client",
     "sklearn",
 )
 # A package may import those that stand before it; evaluation, and what stands on it, never each other's side.

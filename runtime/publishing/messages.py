@@ -166,13 +166,18 @@ class ResultMessage(Message):
         le=1,
         description="Probability that the image as a whole shows a defect; left out where not decided so",
     )
+    lost_cause: str | None = Field(
+        None,
+        description="Why the frame itself was lost: queue_full, missed, no_frame, interrupted, incomplete, unreadable, "
+        "unexpected or inspection_failed; later versions may know more. Left out where there was an image to judge",
+    )
     part: PartInfo | None = Field(
         None,
         description="With triggers, in the last result of a part: the verdict on all of it; left out in the others",
     )
 
     def payload(self) -> bytes:
-        absent = {name for name in ("decision", "part") if getattr(self, name) is None}
+        absent = {name for name in ("decision", "lost_cause", "part") if getattr(self, name) is None}
         return self.model_dump_json(exclude=absent).encode()
 
 
@@ -224,6 +229,31 @@ class SourceInfo(Message):
     triggers: TriggerInfo | None = Field(None, description="Null without triggers")
 
 
+class StageInfo(Message):
+    """How long one stage took since the start; quantiles are estimated from buckets with fixed bounds."""
+
+    count: int = Field(0, description="Frames that went through it")
+    sum_ms: float = 0.0
+    p50_ms: float | None = Field(None, description="Null while nothing went through it, as all quantiles")
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    max_ms: float = 0.0
+
+
+class ProcessInfo(Message):
+    """What the station's process takes of the machine; 0 where the machine does not tell."""
+
+    rss_bytes: int = Field(0, description="Resident memory")
+    open_files: int = Field(0, description="Open file descriptors")
+
+
+class BuildInfo(Message):
+    """What runs."""
+
+    jetspect: str
+    model: ModelInfo
+
+
 class HealthMessage(Message):
     """Counters since the start, QoS 0 on ``.../health``."""
 
@@ -236,7 +266,9 @@ class HealthMessage(Message):
     ok: int
     nok: int
     unknown: int
-    dropped: dict[str, int]
+    dropped: dict[str, int] = Field(
+        description="Cause -> frames lost to it, each an UNKNOWN result; the causes are those of a result's lost_cause"
+    )
     evidence_failed: int
     outbox_pending: int
     outbox_oldest_s: float
@@ -251,6 +283,22 @@ class HealthMessage(Message):
     temperature_c: float | None = None
     source: SourceInfo = Field(default_factory=SourceInfo)
     parts: dict[str, int] = Field(default_factory=dict, description="With triggers: whole parts by verdict")
+    not_ready: tuple[str, ...] = Field(
+        (), description="Why frames cannot be judged just now, as 'kind: what is wrong'; empty: they can"
+    )
+    defects: dict[str, int] = Field(default_factory=dict, description="Class -> defects that were described in results")
+    stages: dict[str, StageInfo] = Field(
+        default_factory=dict,
+        description="The stages of timings_ms; record: until a result is on the disk; deliver: from verdict to PUBACK",
+    )
+    queue_waiting: int = Field(0, description="Frames between the source and their verdict")
+    last_frame_s: float | None = Field(None, description="Age of the last frame; null before the first one")
+    last_result_s: float | None = Field(None, description="Age of the last recorded result; null before the first one")
+    outbox_bytes: int = Field(0, description="Size of the outbox's files")
+    broker_online: bool | None = Field(None, description="Whether it is connected; null for a station without a broker")
+    refused: int = Field(0, description="Results that the broker refused; each is tried again")
+    process: ProcessInfo = Field(default_factory=ProcessInfo)
+    build: BuildInfo | None = None
 
 
 MESSAGES: dict[str, type[Message]] = {
@@ -327,6 +375,7 @@ def result_message(
         model=model_info(inspection.model),
         evidence=tuple(evidence),
         decision=None if inspection.decision is None else round(inspection.decision, 4),
+        lost_cause=None if inspection.lost_cause is None else inspection.lost_cause.value,
         part=None if part is None else _part_info(part),
     )
 

@@ -76,6 +76,7 @@ class MqttPublisher(Link):
         self._triggers = Triggers(trigger, allowed.max_bytes) if trigger is not None else None
         self._largest_request = allowed.max_bytes + _TOPIC_BYTES
         self.counters = Counters()
+        self.on_acknowledged: Callable[[list[int]], None] | None = None  # called in the link's thread, with each seq
         self._waking = False
         self._connections = 0
         self._recent: deque[tuple[float, int]] = deque()  # (monotonic time of the PUBACK, seq), for the replay
@@ -210,6 +211,8 @@ class MqttPublisher(Link):
         if acked:
             self._outbox.ack(acked)
             self.counters.acknowledged += len(acked)
+            if self.on_acknowledged is not None:
+                self.on_acknowledged(acked)
             self._remember(acked)
             self._window = self._limit
             if self.state.startswith("refused"):

@@ -296,6 +296,10 @@ class Outbox:
         """Bytes that the messages take in the file; room that is free for new ones does not count."""
         return self._file.used_bytes()
 
+    def disk_bytes(self) -> int:
+        """Bytes of its files, with room that is free for new messages; does not wait for a write."""
+        return self._file.disk_bytes()
+
     def depth(self) -> int:
         """Number of unacknowledged messages."""
         self._settle()

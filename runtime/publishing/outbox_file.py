@@ -143,6 +143,14 @@ class OutboxFile:
         )
         return int((count - free) * size)
 
+    def disk_bytes(self) -> int:
+        """Size of the file and its log on the disk, without the reserve."""
+        sizes = 0
+        for suffix in ("", "-wal"):
+            with suppress(OSError):
+                sizes += _beside(self.path, suffix).stat().st_size
+        return sizes
+
     def shrink(self) -> None:
         """Give free pages back to the disk, in steps that are small where it is full."""
         while free := self.read("PRAGMA freelist_count")[0][0]:

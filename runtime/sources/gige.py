@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from jetspect.errors import InputError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame, utc_now
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, utc_now
 from jetspect.runtime.images import check_array
 from jetspect.runtime.sources.aravis import AravisCamera, Grab
 from jetspect.runtime.sources.genicam import Features
@@ -166,16 +166,19 @@ class GigeSource(LiveSource):
         self._count(missed=self._counters.missed + missed)
         for number in range(1, missed + 1):
             then = before + (at - before) * number / (missed + 1)
-            yield self._lost("it never came: no buffer was free, or all of its packets were lost", then)
+            told = "it never came: no buffer was free, or all of its packets were lost"
+            yield self._lost(told, then, LostCause.MISSED)
 
     def _item(self, grab: Grab, at: datetime) -> Frame | LostFrame:
         if grab.fault is not None or grab.size_wh is None:
-            return self._lost(grab.fault or "it has no size", at)
+            return self._lost(grab.fault or "it has no size", at, LostCause.INCOMPLETE)
         if self._settings.clock == "camera":
             if abs(grab.camera_ns - grab.host_ns) > _CLOCKS_APART_NS:
                 apart_s = (grab.camera_ns - grab.host_ns) / 1e9
                 return self._lost(
-                    f"its clock is {apart_s:.0f} s from this machine's: set both by PTP, or set clock to host", at
+                    f"its clock is {apart_s:.0f} s from this machine's: set both by PTP, or set clock to host",
+                    at,
+                    LostCause.UNEXPECTED,
                 )
             at = _EPOCH + timedelta(microseconds=grab.camera_ns // 1000)
         try:

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from jetspect.errors import InputError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame, utc_now
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, utc_now
 from jetspect.runtime.images import check_array
 from jetspect.runtime.sources.gst_pipeline import Pipeline, PixelFormat, Sample, image_of, without_credentials
 from jetspect.runtime.sources.live import LiveSettings, LiveSource
@@ -103,7 +103,7 @@ class GStreamerSource(LiveSource):
     def _items(self, taken: Sample) -> Iterator[Frame | LostFrame]:
         self._count(missed=self._counters.missed + taken.dropped_before)
         for _ in range(taken.dropped_before):
-            yield self._lost("dropped in the appsink: frames come faster than they are taken")
+            yield self._lost("dropped in the appsink: frames come faster than they are taken", cause=LostCause.MISSED)
         at = utc_now() - timedelta(seconds=taken.age_s)
         try:
             image = check_array(image_of(taken.sample), "the image")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import Field, model_validator
 
 from jetspect.errors import InputError, SourceError
-from jetspect.runtime.frames import U8, Frame, LostFrame, SourceCounters, utc_now
+from jetspect.runtime.frames import U8, Frame, LostCause, LostFrame, SourceCounters, utc_now
 from jetspect.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -108,12 +108,14 @@ class LiveSource(ABC):
                 f"it has {_shape(image.shape)}, the first ones had {_shape(self._shape)}; "
                 "set the camera as it was, or start the station anew",
                 at,
+                LostCause.UNEXPECTED,
             )
         return Frame(image, self._next_id(), at, origin=self._name, exposure_us=self._exposure_us)
 
-    def _lost(self, reason: str, at: datetime | None = None) -> LostFrame:
+    def _lost(self, reason: str, at: datetime | None = None, cause: LostCause = LostCause.UNREADABLE) -> LostFrame:
         frame_id = self._next_id()
-        return LostFrame(frame_id, f"frame {frame_id} of {self._name}: {reason}", at or utc_now(), origin=self._name)
+        told = f"frame {frame_id} of {self._name}: {reason}"
+        return LostFrame(frame_id, told, at or utc_now(), origin=self._name, cause=cause)
 
     def _next_id(self) -> str:
         self._numbered += 1

@@ -6,7 +6,7 @@ import dataclasses
 from collections import deque
 from dataclasses import dataclass
 
-from jetspect.runtime.frames import Frame, LostFrame, Shot
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, Shot
 
 HELD = 4  # frames that may wait for the trigger that names them
 
@@ -131,7 +131,9 @@ class ViewPairing:
         self._missed += 1
         view = f"{shot.view}: " if shot.view else ""
         name = f"{shot.part_id}-{shot.number}-missed"
-        return LostFrame(_prefixed(shot, name), view + reason, shot.triggered_at, shot.part_id, shot.view, shot)
+        return LostFrame(
+            _prefixed(shot, name), view + reason, shot.triggered_at, shot.part_id, shot.view, shot, LostCause.NO_FRAME
+        )
 
     @property
     def missed(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
-from jetspect.runtime.frames import LostFrame, Shot
+from jetspect.runtime.frames import LostCause, LostFrame, Shot
 from jetspect.runtime.parts import PartMerger, ViewResult
 from jetspect.runtime.publishing.messages import ResultMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
@@ -35,7 +35,9 @@ def unfinished_parts(
         for view, n in missing:
             shot = Shot(part_id, -number, view, n, expected, at)
             name = f"{part_id}-{n}-missed"
-            owed.append(LostFrame(f"{view}/{name}" if view else name, _REASON, at, part_id, view, shot))
+            owed.append(
+                LostFrame(f"{view}/{name}" if view else name, _REASON, at, part_id, view, shot, LostCause.INTERRUPTED)
+            )
     return merger, tuple(owed)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostCause, LostFrame
 from jetspect.runtime.queueing import FrameQueue
 
 
@@ -35,6 +35,7 @@ def test_every_frame_comes_out_once_and_in_order_dropped_or_not(size: int, count
     assert kept == expected
     assert queue.dropped == count - len(kept)
     assert all(i.part_id == f"P{i.frame_id}" for i in items)
+    assert {i.cause for i in items if isinstance(i, LostFrame)} <= {LostCause.QUEUE_FULL}
 
 
 def test_block_makes_the_source_wait_and_drops_nothing() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from jetspect.errors import InputError, MissingDependencyError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame, Source, SourceCounters, Triggerable, utc_now
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source, SourceCounters, Triggerable, utc_now
 from jetspect.runtime.sources.aravis import AravisCamera, Grab, find_cameras
 from jetspect.runtime.sources.gige import GigeSettings, GigeSource, blocks_between
 
@@ -73,6 +73,7 @@ def test_a_camera_clock_that_does_not_follow_utc_is_said(camera: Any) -> None:
         item = source._item(grab, utc_now())
     assert isinstance(item, LostFrame)
     assert "its clock is -999999995 s from this machine's: set both by PTP, or set clock to host" in item.reason
+    assert item.cause is LostCause.UNEXPECTED
 
 
 @pytest.mark.parametrize(("pixel_format", "channels"), [("BayerRG8", 3), ("RGB8", 3), ("Mono16", 1)])
@@ -117,6 +118,8 @@ def test_frames_that_lost_packets_are_never_used(camera: Any, take: Callable[[So
     taker.more(20)
     taker.end()
     assert source.counters().packets_missing > 0
+    assert {i.cause for i in taker.lost} <= {LostCause.INCOMPLETE, LostCause.MISSED}
+    assert all(i.cause is LostCause.INCOMPLETE for i in taker.lost if "packets of it" in i.reason)
     assert all(i.captured_at >= before for i in taker.items)
     # The fake camera draws a wedge that moves by a level per frame; a packet of another frame would break it.
     for frame in taker.frames:
@@ -136,6 +139,7 @@ def test_frames_that_found_no_buffer_are_delivered_as_lost(camera: Any) -> None:
     lost = [i for i in items if isinstance(i, LostFrame) and "no buffer was free" in i.reason]
     assert len(lost) >= 3
     assert source.counters().missed == len(lost)
+    assert {i.cause for i in lost} == {LostCause.MISSED}
     assert [i.frame_id for i in items] == [f"{n:08d}" for n in range(1, len(items) + 1)]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from jetspect.errors import InputError, MissingDependencyError
-from jetspect.runtime.frames import Frame, LostFrame, Source
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source
 from jetspect.runtime.sources.gstreamer import GStreamerSettings, GStreamerSource
 
 SERVER = Path(__file__).resolve().parents[2] / "helpers" / "rtsp_server.py"
@@ -82,6 +82,7 @@ def test_a_slow_taker_gets_every_frame_dropped_in_its_place() -> None:
     assert isinstance(items[1], LostFrame)
     assert all("dropped in the appsink" in i.reason for i in lost)
     assert slow.counters().missed == len(lost)
+    assert {i.cause for i in lost} == {LostCause.MISSED}
     assert [i.frame_id for i in items] == [f"{n:08d}" for n in range(1, len(items) + 1)]
 
 
@@ -106,7 +107,9 @@ def test_another_size_in_the_stream_is_unusable_and_says_so(tmp_path: Path) -> N
     )
     items = list(source(pipeline, at_end="stop", drop=False))
     assert [type(i) for i in items] == [Frame, Frame, LostFrame]
-    assert "it has 96 x 64 px in colour, the first ones had 64 x 64 px in colour" in str(items[2])
+    assert isinstance(items[2], LostFrame)
+    assert "it has 96 x 64 px in colour, the first ones had 64 x 64 px in colour" in items[2].reason
+    assert items[2].cause is LostCause.UNEXPECTED
 
 
 @pytest.mark.parametrize(
