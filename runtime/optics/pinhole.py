@@ -44,10 +44,10 @@ class Pinhole:
     errors_px: tuple[float, ...]
 
 
-def is_new(sighting: Sighting, others: Sequence[Sighting]) -> bool:
-    """Whether a board is somewhere else than in all the others."""
-    least = _MOVED * float(np.hypot(*sighting.size_wh))
-    return all(_moved(sighting, other) > least for other in others)
+def is_new(sighting: Sighting, others: Sequence[Sighting], *, least: float = _MOVED) -> bool:
+    """Whether a board is somewhere else than in all the others, by a share of the image's diagonal."""
+    least_px = least * float(np.hypot(*sighting.size_wh))
+    return all(_moved(sighting, other) > least_px for other in others)
 
 
 def solve_pinhole(seen: Sequence[Sighting], lens: Lens) -> Pinhole:
