@@ -41,8 +41,8 @@ def draw_solution(image: U8, solution: Solution) -> U8:
         cv2.line(canvas, _at(point), _at(point + error), _OFF, 2, cv2.LINE_AA)
     fit = solution.view.fit
     told = f"errors x {larger:g}: RMS {fit.plane_rms_mm:.3g} mm, largest {fit.plane_max_mm:.3g} mm ({longest:.2f} px)"
-    for colour, thickness in (((255, 255, 255), 5), ((0, 0, 0), 1)):
-        cv2.putText(canvas, told, (12, size[1] - 14), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thickness, cv2.LINE_AA)
+    cv2.rectangle(canvas, (0, size[1] - 36), (size[0], size[1]), (255, 255, 255), -1)
+    cv2.putText(canvas, told, (12, size[1] - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 1, cv2.LINE_AA)
     return canvas
 
 

@@ -141,7 +141,7 @@ def write_board(board: Board, path: Path) -> None:
     formats = {".svg": to_svg, ".pdf": to_pdf, ".png": to_png}
     make = formats.get(path.suffix.lower())
     if make is None:
-        raise InputError(f"board {path}: the name must end in {', '.join(formats)}; got {path.suffix or 'no ending'!r}")
+        raise InputError(f"board {path}: the name must end in {', '.join(formats)}; got {path.suffix or 'no ending'}")
     try:
         path.write_bytes(make(board))
     except OSError as error:

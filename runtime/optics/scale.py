@@ -14,11 +14,10 @@ from jetspect.runtime.optics.view import View
 
 F64 = npt.NDArray[np.float64]
 U8 = npt.NDArray[np.uint8]
-# Between nodes the view is interpolated: measured, 0.003 px and 1e-5 of the area are lost with a lens that bends by 100 px.
-_STEP_PX = 16
-# A component with a larger box is summed over blocks of this edge.
-_LARGE_PX = 1 << 16
-_BLOCK_PX = 8
+# Between nodes the view is interpolated: measured, 0.01 px and 1e-5 of the area are lost with a strong lens.
+_STEPS = 150
+_MAX_STEP_PX = 16
+_MIN_STEP_PX = 4
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,8 @@ class ViewScale:
     def __init__(self, view: View) -> None:
         self.size_wh = view.size_wh
         width, height = view.size_wh
-        xs, ys = (np.arange(-(-side // _STEP_PX) + 1) * float(_STEP_PX) for side in (width, height))
+        step = min(_MAX_STEP_PX, max(_MIN_STEP_PX, min(width, height) // _STEPS))
+        xs, ys = (np.arange(-(-side // step) + 1) * float(step) for side in (width, height))
         # The last nodes stand on the frame's edge: a lens model need not hold beyond it.
         xs[-1], ys[-1] = width - 0.5, height - 0.5
         xs[0] = ys[0] = -0.5
@@ -112,17 +112,16 @@ class ViewScale:
         return mapped
 
     def area_mm2(self, bitmap: U8, left: int, top: int) -> float:
-        counts, xs, ys = bitmap, left + np.arange(bitmap.shape[1]), top + np.arange(bitmap.shape[0])
-        if bitmap.size > _LARGE_PX:
-            starts = [np.arange(0, side, _BLOCK_PX) for side in bitmap.shape]
-            rows = np.add.reduceat(bitmap, starts[0], axis=0, dtype=np.uint8)
-            counts = np.add.reduceat(rows, starts[1], axis=1, dtype=np.uint8)
-            ends = (np.minimum(s + _BLOCK_PX, n) for s, n in zip(starts, bitmap.shape, strict=True))
-            ys, xs = ((s + end - 1) / 2 + o for s, end, o in zip(starts, ends, (top, left), strict=True))
-        (i, u), (j, v) = _between(self._xs, xs), _between(self._ys, ys)
-        rows_of = self._areas[j] * (1 - v)[:, None] + self._areas[j + 1] * v[:, None]
-        local = rows_of[:, i] * (1 - u) + rows_of[:, i + 1] * u
-        return float((counts * local).sum())
+        i, u = _between(self._xs, left + np.arange(bitmap.shape[1]))
+        j, v = _between(self._ys, top + np.arange(bitmap.shape[0]))
+        rows = self._areas[j] * (1 - v)[:, None] + self._areas[j + 1] * v[:, None]
+        # Summed from node to node first, so that a component of millions of pixels costs two passes over its bits: how
+        # many there are, and how far they lie on the way to the next node.
+        starts = np.flatnonzero(np.diff(i, prepend=-1))
+        here = i[starts]
+        count = np.add.reduceat(bitmap, starts, axis=1, dtype=np.float64)
+        beyond = np.add.reduceat(bitmap * u.astype(np.float32), starts, axis=1, dtype=np.float64)
+        return float(((count - beyond) * rows[:, here] + beyond * rows[:, here + 1]).sum())
 
 
 def size_mm(scale: Scale, bitmap: U8, left: int, top: int) -> SizeMm:

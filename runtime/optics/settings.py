@@ -14,7 +14,7 @@ class OpticsSettings(Settings):
     """``[optics]``: geometry of the view. Without either, nothing is measured in mm."""
 
     pixel_pitch_mm: float | None = Field(
-        None, gt=0, description="Edge of one pixel on the part, the same all over the frame"
+        None, gt=0, allow_inf_nan=False, description="Edge of one pixel on the part, the same all over the frame"
     )
     view: LocalPath | None = Field(None, description="Calibrated view, made by jetspect camera calibrate")
 

@@ -61,8 +61,9 @@ class Camera:
         page = raster(board)
         per_mm = page.shape[1] / (board.size_mm[0] + 2 * margin_mm(board))
         there = ((self.to_mm(nodes, board, pose) + margin_mm(board)) * per_mm - 0.5).reshape(len(ys), len(xs), 2)
-        across, down = (_between(nodes, 2 * side) for nodes, side in ((xs, width), (ys, height)))
-        at = np.stack([down @ there[..., k] @ across.T for k in (0, 1)], axis=-1).astype(np.float32)
+        (i, u), (j, v) = (_between(nodes, 2 * side) for nodes, side in ((xs, width), (ys, height)))
+        rows = there[j] * (1 - v)[:, None, None] + there[j + 1] * v[:, None, None]
+        at = (rows[:, i] * (1 - u)[:, None] + rows[:, i + 1] * u[:, None]).astype(np.float32)
         large = cv2.remap(page, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=200)
         small = cv2.resize(cv2.GaussianBlur(large, (0, 0), 1.4), (width, height), interpolation=cv2.INTER_AREA)
         noise = np.random.default_rng(seed).normal(0, 2, small.shape)
@@ -76,7 +77,23 @@ class Camera:
         return cv2.Rodrigues(rotation)[0], np.array(pose.centre_mm) - rotation @ middle
 
 
-def _between(nodes: F64, samples: int) -> F64:
-    """Weights of nodes for two samples in each pixel: samples x nodes."""
+def _between(nodes: F64, samples: int) -> tuple[npt.NDArray[np.intp], F64]:
+    """For two samples in each pixel: the node before it, and how far on the way to the next one it is."""
     at = (np.arange(samples) + 0.5) / 2 - 0.5
-    return np.stack([np.interp(at, nodes, unit) for unit in np.eye(len(nodes))], axis=1)
+    index = np.searchsorted(nodes, at, side="right") - 1
+    return index, (at - nodes[index]) / (nodes[1] - nodes[0])
+
+
+TRUTH = Camera()
+BOARD = Board(squares=(12, 9), square_mm=6.0)
+CHARUCO = Board(kind="charuco", squares=(14, 10), square_mm=6.0)
+# The last one lies on the part, a little turned as cameras are.
+POSES = (
+    Pose((25, 0, 0), (0, 3, 130)),
+    Pose((-25, 5, 10), (5, 0, 130)),
+    Pose((0, 28, -5), (-4, -3, 130)),
+    Pose((5, -28, 3), (6, 2, 130)),
+    Pose((20, 20, 90), (0, 0, 150)),
+    Pose((8, -6, 2), (0, 0, 125)),
+)
+ON_PART = POSES[-1]
