@@ -42,7 +42,7 @@ def look_at(image: U8, roi_xyxy: tuple[int, int, int, int] | None = None) -> Loo
         left, top, right, bottom = roi_xyxy
         grey = grey[top:bottom, left:right]
     grey = np.ascontiguousarray(grey)
-    histogram = np.bincount(grey.ravel(), minlength=256)
+    histogram = np.rint(cv2.calcHist([grey], [0], None, [256], [0, 256])).astype(np.int64).ravel()
     mean = float(histogram @ np.arange(256) / grey.size)
     return Look(
         focus=focus_of(grey),
