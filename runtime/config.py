@@ -12,6 +12,7 @@ from jetspect.runtime.checks import CheckSettings
 from jetspect.runtime.foreground import ForegroundSettings
 from jetspect.runtime.inspector import InspectorSettings
 from jetspect.runtime.manifest import Precision
+from jetspect.runtime.optics.settings import OpticsSettings
 from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.commands import CommandSettings
 from jetspect.runtime.publishing.evidence import EvidenceSettings
@@ -75,12 +76,6 @@ class EngineSettings(Settings):
             if given:
                 raise ValueError(f"{', '.join(given)} is for kind tensorrt, this is {self.kind}: leave it out")
         return self
-
-
-class OpticsSettings(Settings):
-    """``[optics]``: geometry of the view."""
-
-    pixel_pitch_mm: float | None = Field(None, gt=0, description="Edge of one pixel on the part; None: no areas in mm2")
 
 
 class QueueSettings(Settings):
@@ -164,6 +159,7 @@ class StationConfig(Settings):
             verdict=self.verdict,
             foreground=self.foreground,
             pixel_pitch_mm=self.optics.pixel_pitch_mm,
+            view=self.optics.view,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter_ns
 from types import TracebackType
 
@@ -9,33 +10,31 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from jetspect.errors import InputError
+from jetspect.errors import ImageError, InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.checks import CheckSettings, check_frame
-from jetspect.runtime.detector import open_detector
+from jetspect.runtime.detector import Detection, open_detector
 from jetspect.runtime.engines.base import Engine
 from jetspect.runtime.foreground import ForegroundMask, ForegroundSettings, open_finder
 from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import read_image
-from jetspect.runtime.postprocess.reference import paint, to_defect
+from jetspect.runtime.optics.scale import Scale, other_size
+from jetspect.runtime.optics.settings import OpticsSettings
+from jetspect.runtime.postprocess.reference import keep_exact, largest, paint, to_defect
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.results import Defect, Inspection, ModelIdentity, Prediction, Timings, Verdict
-from jetspect.runtime.settings import Settings
 from jetspect.runtime.verdict import VerdictRules, decide, judge
 
 U8 = npt.NDArray[np.uint8]
 
 
-class InspectorSettings(Settings):
+class InspectorSettings(OpticsSettings):
     """What a station adds to a bundle: geometry of the view, input checks and verdict rules."""
 
     tiling: TilingSettings = Field(default_factory=TilingSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
     verdict: VerdictRules = Field(default_factory=VerdictRules)
     foreground: ForegroundSettings = Field(default_factory=ForegroundSettings)
-    pixel_pitch_mm: float | None = Field(
-        None, gt=0, description="Edge of one pixel on the part; None: areas in px only"
-    )
     max_reported: int = Field(500, ge=1, description="Defects described one by one; the largest ones are kept")
 
 
@@ -47,8 +46,8 @@ class Inspector:
     Raises
     ------
     InputError
-        Settings that do not fit the bundle: an unknown class, limits in mm2 without a pixel pitch, a wrong tile size,
-        tiles or a region for a model that sees whole frames, rules for counting where the model itself decides.
+        Settings that do not fit the bundle: an unknown class, limits in mm2 without a scale, a view of another size, a wrong
+        tile size, tiles or a region for a model that sees whole frames, rules for counting where the model itself decides.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, settings: InspectorSettings | None = None) -> None:
@@ -56,9 +55,10 @@ class Inspector:
         self._manifest = bundle.manifest.at(engine.info.precision)
         self._engine = engine
         self._check_settings()
-        pitch = self._settings.pixel_pitch_mm
-        self._pixel_area = None if pitch is None else pitch * pitch
-        self._detector = open_detector(self._manifest, engine, self._settings.tiling, self._pixel_area)
+        self._limits_in_mm = any(c.min_area_mm2 is not None for c in self._manifest.output.classes)
+        self._scale = self._open_scale()
+        pixel_area = None if self._scale is None else self._scale.largest_pixel_mm2
+        self._detector = open_detector(self._manifest, engine, self._settings.tiling, pixel_area)
         self._finder = open_finder(self._manifest, engine, self._settings.foreground)
         self._try_region()
         self.model = ModelIdentity(
@@ -74,7 +74,7 @@ class Inspector:
         if isinstance(frame, LostFrame):
             return self._unknown(frame, (frame.reason,), None, Timings())
         start = perf_counter_ns()
-        reasons = check_frame(frame.image, self._settings.checks)
+        reasons = (*other_size(self._scale, frame.size_wh), *check_frame(frame.image, self._settings.checks))
         checked = perf_counter_ns()
         if reasons:
             spent = (checked - start) / 1e6
@@ -85,10 +85,10 @@ class Inspector:
         if reasons:
             until = Timings((checked - start) / 1e6, (shown - checked) / 1e6, total_ms=(shown - start) / 1e6)
             return self._unknown(frame, reasons, frame.size_wh, until)
-        found = self._detector.detect(frame.image, mask, limit=self._settings.max_reported)
+        found = self._search(frame.image, mask, self._settings.max_reported)
         scored = perf_counter_ns()
         hw = found.grid.frame_hw
-        defects = tuple(to_defect(c, self._manifest.output, hw, self._pixel_area) for c in found.components)
+        defects = tuple(to_defect(c, self._manifest.output, hw, self._scale) for c in found.components)
         described = perf_counter_ns()
         verdict, reasons = self._verdict(defects, found.dropped, found.decision)
         end = perf_counter_ns()
@@ -127,7 +127,9 @@ class Inspector:
 
     def predict(self, image: U8) -> Prediction:
         """Return everything that the bundle says of an image, from one run; its score map is valid until the next one."""
-        found = self._detector.detect(image, self.foreground(image))
+        for reason in other_size(self._scale, (image.shape[1], image.shape[0])):
+            raise ImageError(reason)
+        found = self._search(image, self.foreground(image), None)
         mask = paint(found.components, found.grid.frame_hw)
         return Prediction(mask, self._detector.score_map(), found.decision)
 
@@ -160,6 +162,17 @@ class Inspector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _search(self, image: U8, mask: ForegroundMask | None, limit: int | None) -> Detection:
+        if self._scale is None or not self._scale.varies or not self._limits_in_mm:
+            return self._detector.detect(image, mask, limit=limit)
+        # Only what is measured can be counted: a component too small in mm2 must not take the place of another one.
+        found = self._detector.detect(image, mask)
+        start = perf_counter_ns()
+        exact = keep_exact(found.components, self._manifest.output, self._scale)
+        kept = largest(exact, limit)
+        find_ms = found.find_ms + (perf_counter_ns() - start) / 1e6
+        return replace(found, components=kept, dropped=len(exact) - len(kept), find_ms=find_ms)
 
     def _without_part(self, mask: ForegroundMask | None) -> tuple[str, ...]:
         """Say why a frame cannot be judged in which stage one sees too little of the part."""
@@ -226,8 +239,15 @@ class Inspector:
                 f"verdict.classes names {', '.join(unknown)}, which bundle {self._manifest.name} does not have; "
                 f"its classes are {', '.join(known)}"
             )
-        in_mm = self._settings.verdict.needs_pitch or any(
-            c.min_area_mm2 is not None for c in self._manifest.output.classes
-        )
-        if in_mm and self._settings.pixel_pitch_mm is None:
-            raise InputError("limits in mm2 need the pixel pitch; set optics.pixel_pitch_mm in the station file")
+
+    def _open_scale(self) -> Scale | None:
+        scale = self._settings.open_scale()
+        if scale is None and (self._limits_in_mm or self._settings.verdict.needs_pitch):
+            raise InputError(
+                "limits in mm2 need the pixel pitch or a calibrated view; set optics.pixel_pitch_mm or optics.view in the "
+                "station file"
+            )
+        expected = self._settings.checks.size_wh
+        for reason in other_size(scale, expected) if expected is not None else ():
+            raise InputError(f"optics.view does not fit checks.size_wh: {reason}")
+        return scale

@@ -38,6 +38,9 @@ class Defect:
         Outer contour, simplified to 1 px.
     touches_border
         Whether it reaches the frame's edge, so that its size may be cut off.
+    area_mm2, centroid_mm, length_mm, width_mm
+        On the part, where the station knows its scale: area, place of the centroid from the centre of the top left pixel,
+        and edges of the smallest rectangle around it in any direction.
     """
 
     class_name: str
@@ -49,6 +52,9 @@ class Defect:
     polygon_xy: tuple[tuple[int, int], ...]
     touches_border: bool
     area_mm2: float | None = None
+    centroid_mm: tuple[float, float] | None = None
+    length_mm: float | None = None
+    width_mm: float | None = None
 
 
 @dataclass(frozen=True)

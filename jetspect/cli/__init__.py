@@ -18,6 +18,7 @@ from jetspect.cli import (
     build,
     bundle,
     calibrate,
+    camera,
     data,
     demo,
     device,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(data.app, name="data")
 app.add_typer(device.app, name="device")
+app.add_typer(camera.app, name="camera")
 app.add_typer(bench.app, name="bench")
 app.command()(inspect.inspect)
 app.command()(run.run)

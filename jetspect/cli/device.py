@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from jetspect.benchmarks.gpu_selftest import self_test, show
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines.options import open_cuda
-from jetspect.runtime.sources.aravis import find_cameras
 
 app = typer.Typer(help="The device: is it fit to run a station?", no_args_is_help=True)
 
@@ -52,28 +49,4 @@ def selftest(
     else:
         show(result, console)
     if not result.ok:
-        raise typer.Exit(1)
-
-
-@app.command()
-def cameras(as_json: JsonOption = False) -> None:
-    """List the GigE Vision cameras that answer on the networks of this machine; waits a second for them.
-
-    Exit code 1 when there is none.
-
-    Example: jetspect device cameras
-    """
-    found = find_cameras()
-    if as_json:
-        print_json({"cameras": [asdict(camera) for camera in found]})
-    elif found:
-        table = Table("serial", "address", "maker", "model")
-        for camera in found:
-            table.add_row(camera.serial, camera.address, camera.vendor, camera.model)
-        console.print(table)
-    else:
-        console.print(
-            "no GigE Vision camera answers; check power, cable, and that its address is in a subnet of this machine"
-        )
-    if not found:
         raise typer.Exit(1)

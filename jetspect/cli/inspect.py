@@ -36,6 +36,7 @@ def inspect(
     pixel_pitch_mm: Annotated[
         float | None, typer.Option(help="Edge of one pixel on the part, for areas in mm2.")
     ] = None,
+    view: Annotated[Path | None, typer.Option(help="Calibrated view instead, of jetspect camera calibrate.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for pictures with the defects drawn in.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +48,7 @@ def inspect(
     paths = _files(images)
     names = Counter(path.name for path in paths)
     settings = parse_settings(
-        {"tiling": {"tile_px": tile, "batch": batch}, "pixel_pitch_mm": pixel_pitch_mm},
+        {"tiling": {"tile_px": tile, "batch": batch}, "pixel_pitch_mm": pixel_pitch_mm, "view": view},
         InspectorSettings,
         where="inspect",
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from jetspect.runtime.manifest import ClassSpec, OutputContract
+from jetspect.runtime.optics.scale import Scale, size_mm
 from jetspect.runtime.results import Defect
 
 U8 = npt.NDArray[np.uint8]
@@ -75,7 +76,7 @@ def find_components(
         Per class boxes, at least ``APART_PX`` px from each other, outside which every score is below the low threshold.
         Only saves time.
     pixel_area_mm2
-        Area of one pixel; needed where a class has a limit in mm2.
+        Area of one pixel, of the largest where they differ; needed where a class has a limit in mm2.
 
     Returns
     -------
@@ -155,23 +156,48 @@ def largest(components: list[Component], limit: int | None) -> list[Component]:
 
 
 def to_defect(
-    component: Component, output: OutputContract, frame_hw: tuple[int, int], pixel_area_mm2: float | None = None
+    component: Component, output: OutputContract, frame_hw: tuple[int, int], scale: Scale | None = None
 ) -> Defect:
-    """Describe a component for people and messages."""
+    """Describe a component for people and messages; in mm too where a scale is given."""
     top, left, bottom, right = component.box_yxyx
     contours, _ = cv2.findContours(component.bitmap, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
     outline = cv2.approxPolyDP(max(contours, key=cv2.contourArea), 1.0, True).reshape(-1, 2)
-    return Defect(
+    centroid = component.sum_x / component.area_px, component.sum_y / component.area_px
+    defect = Defect(
         class_name=output.classes[component.class_index].name,
         area_px=component.area_px,
         box_xyxy=(left, top, right, bottom),
-        centroid_xy=(component.sum_x / component.area_px, component.sum_y / component.area_px),
+        centroid_xy=centroid,
         peak=component.peak / 255.0,
         mean=component.sum_score / component.area_px / 255.0,
         polygon_xy=tuple((int(x), int(y)) for x, y in outline),
         touches_border=top == 0 or left == 0 or bottom == frame_hw[0] or right == frame_hw[1],
-        area_mm2=None if pixel_area_mm2 is None else component.area_px * pixel_area_mm2,
     )
+    if scale is None:
+        return defect
+    size = size_mm(scale, component.bitmap, left, top)
+    (at,) = scale.points_mm(np.array([centroid])).tolist()
+    return replace(
+        defect,
+        area_mm2=scale.area_mm2(component.bitmap, left, top),
+        centroid_mm=(at[0], at[1]),
+        length_mm=size.length_mm,
+        width_mm=size.width_mm,
+    )
+
+
+def keep_exact(components: list[Component], output: OutputContract, scale: Scale) -> list[Component]:
+    """Return the components that reach their class's limit in mm2.
+
+    The search itself counts pixels, each taken for the largest of the frame, so it lets through too many where pixels differ.
+    """
+    kept = []
+    for c in components:
+        least = output.classes[c.class_index].min_area_mm2
+        top, left = c.box_yxyx[:2]
+        if least is None or scale.area_mm2(c.bitmap, left, top) >= least * (1 - 1e-9):
+            kept.append(c)
+    return kept
 
 
 def add_box(boxes: list[Box], box: Box) -> None:

@@ -94,6 +94,13 @@ class DefectInfo(Message):
     mean: float = Field(ge=0, le=1, description="Mean probability")
     polygon_xy: tuple[tuple[int, int], ...]
     touches_border: bool
+    centroid_mm: tuple[float, float] | None = Field(
+        None, description="Place on the part in mm, from the centre of the frame's top left pixel: x right, y down"
+    )
+    length_mm: float | None = Field(
+        None, description="Longer edge of the smallest rectangle around it, in any direction"
+    )
+    width_mm: float | None = Field(None, description="Shorter edge of that rectangle")
 
 
 class ModelInfo(Message):
@@ -322,6 +329,9 @@ def describe_defects(inspection: Inspection) -> tuple[DefectInfo, ...]:
             mean=round(d.mean, 4),
             polygon_xy=d.polygon_xy,
             touches_border=d.touches_border,
+            centroid_mm=None if d.centroid_mm is None else (round(d.centroid_mm[0], 4), round(d.centroid_mm[1], 4)),
+            length_mm=None if d.length_mm is None else round(d.length_mm, 4),
+            width_mm=None if d.width_mm is None else round(d.width_mm, 4),
         )
         for d in inspection.defects
     )

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import jaccard_score
 
 from jetspect.runtime.manifest import ClassSpec, OutputContract
+from jetspect.runtime.optics.scale import FlatScale
 from jetspect.runtime.postprocess.reference import (
     APART_PX,
     Box,
@@ -135,13 +136,15 @@ def test_a_defect_is_described_in_frame_pixels_and_mm() -> None:
     scores[0, 0:10, 20:30] = 255
     output = contract()
     (component,) = find_components(scores, output)
-    defect = to_defect(component, output, (40, 50), pixel_area_mm2=0.04)
+    defect = to_defect(component, output, (40, 50), FlatScale(0.2))
     assert defect.box_xyxy == (20, 0, 30, 10)
     assert defect.centroid_xy == (24.5, 4.5)
     assert (defect.peak, defect.mean) == (1.0, 1.0)
     assert set(defect.polygon_xy) == {(20, 0), (29, 0), (29, 9), (20, 9)}
     assert defect.touches_border
     assert defect.area_mm2 == pytest.approx(4.0)
+    assert defect.centroid_mm == pytest.approx((4.9, 0.9))
+    assert (defect.length_mm, defect.width_mm) == pytest.approx((2.0, 2.0))
 
 
 @given(st.floats(0, 1))

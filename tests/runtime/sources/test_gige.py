@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,13 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import jetspect
 
 from jetspect.errors import InputError, MissingDependencyError, SourceError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source, SourceCounters, Triggerable, utc_now
 from jetspect.runtime.sources.aravis import AravisCamera, Grab, find_cameras
 from jetspect.runtime.sources.gige import GigeSettings, GigeSource, blocks_between
-
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def settings(**changes: Any) -> GigeSettings:
@@ -40,13 +38,29 @@ def test_a_camera_is_found_by_its_serial_number(camera: Any) -> None:
 
 
 def test_the_command_lists_cameras(camera: Any) -> None:
-    command = [sys.executable, "-m", "jetspect", "device", "cameras", "--json"]
     camera.start()
-    listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    listed = jetspect("camera", "list", "--json")
     assert [c["serial"] for c in json.loads(listed.stdout)["cameras"]] == ["GV01"]
     camera.kill()
-    nothing = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-    assert (nothing.returncode, json.loads(nothing.stdout)) == (1, {"cameras": []})
+    nothing = json.loads(jetspect("camera", "list", "--json").stdout)
+    assert (nothing["cameras"], nothing["not_searched"]) == ([], None)
+
+
+def test_the_command_looks_through_a_camera(camera: Any, tmp_path: Path) -> None:
+    camera.start()
+    grabbed = jetspect("camera", "grab", "--gige", "127.0.0.1", "--out", tmp_path / "x.png", "--json")
+    assert json.loads(grabbed.stdout)["size_wh"] == [512, 512]
+    looked = jetspect("camera", "focus", "--gige", "127.0.0.1", "--frames", 3, "--json")
+    assert [json.loads(line)["focus"] > 0 for line in looked.stdout.splitlines()] == [True] * 3
+    recorded = jetspect("camera", "record", "--gige", "127.0.0.1", "--out", tmp_path / "r", "--frames", 3)
+    assert recorded.returncode == 0, recorded.stderr
+    assert len((tmp_path / "r" / "frames.jsonl").read_text().splitlines()) == 3
+
+
+def test_without_aravis_the_list_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gi", None)
+    said = json.loads(jetspect("camera", "list", "--json").stdout)
+    assert "no GigE Vision camera was looked for: PyGObject (gi) is needed" in said["not_searched"]
 
 
 def test_frames_come_with_size_time_and_running_numbers(camera: Any, take: Callable[[Source], Any]) -> None:
