@@ -26,6 +26,8 @@ HEAVY = (
     "matplotlib",
     "amqtt",
     "sklearn",
+    "sqlalchemy",
+    "psycopg",
 )
 # A package may import those that stand before it; evaluation, and what stands on it, never each other's side.
 MAY_IMPORT = {

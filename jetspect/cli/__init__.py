@@ -14,6 +14,7 @@ import typer
 
 from jetspect import __version__
 from jetspect.cli import (
+    archive,
     bench,
     build,
     bundle,
@@ -50,6 +51,7 @@ app.command()(inspect.inspect)
 app.command()(run.run)
 app.command()(subscribe.subscribe)
 app.command()(replay.replay)
+app.command()(archive.archive)
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(study.study)
