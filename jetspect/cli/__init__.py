@@ -28,6 +28,7 @@ from jetspect.cli import (
     replay,
     run,
     schema,
+    sparkplug,
     study,
     subscribe,
     train,
@@ -52,6 +53,7 @@ app.command()(run.run)
 app.command()(subscribe.subscribe)
 app.command()(replay.replay)
 app.command()(archive.archive)
+app.command()(sparkplug.sparkplug)
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(study.study)
