@@ -51,7 +51,8 @@ class Inbox(Link):
     Parameters
     ----------
     patient
-        Entering waits for a broker that is not there yet. Otherwise it raises PublishError after ``timeout_s``.
+        A broker that is not there yet is waited for, in the background. Otherwise entering raises PublishError, at once or
+        after ``timeout_s``. A login or a subscription that is refused raises it in any case.
     """
 
     meanwhile = "; connecting again"
@@ -81,10 +82,10 @@ class Inbox(Link):
         self.start()
         deadline = time.monotonic() + self._timeout_s
         while not self._subscribed.wait(0.02) and not self.stopping.is_set():
-            hopeless = self.state.startswith(("refused", "failed"))
-            if hopeless or (
-                not self._patient and (self.state.startswith("unreachable") or time.monotonic() > deadline)
-            ):
+            away = self.state.startswith("unreachable") or time.monotonic() > deadline
+            if away and self._patient:
+                break
+            if away or self.state.startswith(("refused", "failed")):
                 told = self.state.partition(": ")[2]  # without the word that says of which kind it is
                 self.close()
                 raise PublishError(told or f"{self._settings.where}: no answer within {self._timeout_s:.0f} s")
@@ -125,6 +126,12 @@ class Inbox(Link):
         self._unsent = [one for one in self._unsent if not one.is_published()] + [info]
         self._wake()
         return True
+
+    def _set_state(self, state: str) -> None:
+        if self._patient or self._subscribed.is_set():
+            super()._set_state(state)
+        else:
+            self.state = state  # raised on entering, not logged
 
     def _gather(self, most: int) -> list[Letter]:
         batch: list[Letter] = []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,26 +97,40 @@ def test_what_the_station_no_longer_has_is_lost_and_receipts_go_on(broker: Any, 
         outbox.forget(0)
         send(broker.port, [result(1)])
         with publishing(outbox, broker.port, ALL):
-            done = subscribe(broker, "--jsonl", "--recover", "--receipt", "mes", "--quiet-s", 1.5)
+            done = subscribe(broker, "--jsonl", "--recover", "--receipt", "mes", "--quiet-s", 0.9)
             assert outbox.receipts() == {"mes": 5}
     assert (done.returncode, seqs(done)) == (1, [1, 4, 5])
     assert "the station no longer has 2 to 3; lost to this consumer" in done.stderr
 
 
-def test_ctrl_c_ends_in_good_order_and_a_closed_stdout_loses_nothing(broker: Any, tmp_path: Path) -> None:
+def test_a_closed_stdout_ends_it_and_what_was_not_written_stays_with_the_broker(broker: Any) -> None:
     send(broker.port, [result(1), result(2)])
     command = [sys.executable, "-m", "jetspect", "subscribe", "--host", "127.0.0.1", "--port", str(broker.port)]
     command += ["--client-id", "mes", "--jsonl"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert child.stdout is not None
-    child.stdout.close()
-    assert b"stdout cannot be written" in child.communicate(timeout=30)[1]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert [json.loads(child.stdout.readline())["seq"] for _ in range(2)] == [1, 2]
+        child.stdout.close()
+        send(broker.port, [result(3)])
+        assert b"stdout cannot be written (Broken pipe)" in child.communicate(timeout=30)[1]
     assert child.returncode == 2
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert child.stdout is not None
-    lines = [json.loads(child.stdout.readline())["seq"] for _ in range(2)]
-    child.send_signal(signal.SIGINT)
-    assert (lines, child.communicate(timeout=30), child.returncode) == ([1, 2], (b"", b""), 0)
+    assert seqs(subscribe(broker, "--jsonl", "--count", 1)) == [3]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_good_order(broker: Any, tmp_path: Path, number: signal.Signals) -> None:
+    with Outbox(tmp_path / "o") as outbox, publishing(outbox, broker.port, ALL):
+
+        def end() -> None:
+            wait_for(lambda: bool(outbox.receipts()))
+            os.kill(os.getpid(), number)
+
+        commit(outbox)
+        ender = threading.Thread(target=end)
+        ender.start()
+        done = subscribe(broker, "--jsonl", "--receipt", "mes", "--quiet-s", 20)
+        ender.join()
+    assert (done.returncode, seqs(done), done.stderr) == (0, [1], "")
 
 
 @pytest.mark.parametrize(

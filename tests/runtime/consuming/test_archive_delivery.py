@@ -28,7 +28,7 @@ from jetspect.runtime.publishing.outbox import Outbox
 
 HELPERS = Path(__file__).resolve().parents[2] / "helpers"
 ALL = CommandSettings(receipts=True, replay=True)
-LIVES, SEED = 10, 20261121
+LIVES, SEED = 6, 20261121
 Query = Callable[[str, str], list[Any]]
 
 
@@ -72,7 +72,7 @@ def test_kills_of_archive_and_broker_lose_nothing_and_repeat_nothing(
     path_list = os.pathsep.join(p for p in sys.path if p)
     command = [sys.executable, str(HELPERS / "archive_lives.py"), database, str(broker.port), str(LIVES), str(SEED)]
     with Outbox(tmp_path / "o") as outbox, publishing(outbox, broker.port, ALL) as publisher:
-        for _ in range(300):
+        for _ in range(200):
             commit(outbox)
         publisher.notify()
         environment = {**os.environ, "PYTHONPATH": path_list}
@@ -85,17 +85,17 @@ def test_kills_of_archive_and_broker_lose_nothing_and_repeat_nothing(
         assert lives.returncode == 0
         before = query(database, "SELECT count(*) FROM jetspect_results")[0][0]
         wait_for(lambda: publisher.flush(1) == 0)
-        done = archive(database, broker.port, "--recover", "--history", "--receipt", "archive", "--quiet-s", "0.7")
-        wait_for(lambda: outbox.receipts() == {"archive": 300})
-        outbox.reopen(range(1, 301))
+        done = archive(database, broker.port, "--recover", "--history", "--receipt", "archive", "--quiet-s", "0.5")
+        wait_for(lambda: outbox.receipts() == {"archive": 200})
+        outbox.reopen(range(1, 201))
         kept = [(row.seq, row.event_id) for row in outbox.pending(limit=1000)]
     assert done.returncode == 0, done.stderr
     assert query(database, "SELECT seq, event_id FROM jetspect_results ORDER BY seq") == kept
-    assert query(database, "SELECT count(*) FROM jetspect_defects") == [(300,)]
-    assert query(database, "SELECT up_to_seq FROM jetspect_stations") == [(300,)]
-    assert 0 < before < 300, "the archives that were killed stored nothing, or left nothing to do"
+    assert query(database, "SELECT count(*) FROM jetspect_defects") == [(200,)]
+    assert query(database, "SELECT up_to_seq FROM jetspect_stations") == [(200,)]
+    assert 0 < before < 200, "the archives that were killed stored nothing, or left nothing to do"
     with capsys.disabled():
-        print(f"\n{LIVES} kills of an archive, 1 of the broker: 300 results, each once, {before} before the last start")
+        print(f"\n{LIVES} kills of an archive, 1 of the broker: 200 results, each once, {before} before the last start")
 
 
 def test_results_wait_while_the_database_is_locked(tmp_path: Path, mosquitto: Callable[..., Any], query: Query) -> None:
