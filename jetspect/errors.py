@@ -18,6 +18,7 @@ JetspectError
 ├── TrainingError         a training run cannot start or go on
 ├── SourceError           a camera, folder or stream
 ├── PublishError          broker, outbox or evidence store
+├── ArchiveError          the database of an archive
 └── MissingDependencyError     a package or system part is not installed
 
 A message says what, the rule, the value and what to do next, in one line.
@@ -122,6 +123,10 @@ class SourceError(JetspectError):
 
 class PublishError(JetspectError):
     """The broker, the outbox or the evidence store failed."""
+
+
+class ArchiveError(JetspectError):
+    """The database of an archive cannot be used."""
 
 
 class MissingDependencyError(JetspectError):

@@ -8,6 +8,8 @@ typelib() { ls /usr/lib/*/girepository-1.0/"$1".typelib /usr/lib/girepository-1.
 gst_plugin() { ls /usr/lib/*/gstreamer-1.0/libgst"$1".so 2>/dev/null | grep -q .; }
 
 has mosquitto || missing="$missing mosquitto"
+# A database server for the archive.
+{ has postgres || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; } || missing="$missing postgresql"
 # For the CUDA kernels on the processor, the stub libraries that TensorRT's Python bindings are imported on, and PyGObject.
 has g++ || missing="$missing g++ libc6-dev"
 # PyGObject has no wheel: pip builds it from these.

@@ -27,6 +27,8 @@ HEAVY = (
     "amqtt",
     "prometheus_client",
     "sklearn",
+    "sqlalchemy",
+    "psycopg",
 )
 # A package may import those that stand before it; evaluation, and what stands on it, never each other's side.
 MAY_IMPORT = {

@@ -14,6 +14,7 @@ import typer
 
 from jetspect import __version__
 from jetspect.cli import (
+    archive,
     bench,
     build,
     bundle,
@@ -28,6 +29,7 @@ from jetspect.cli import (
     replay,
     run,
     schema,
+    sparkplug,
     study,
     subscribe,
     train,
@@ -52,6 +54,8 @@ app.command()(inspect.inspect)
 app.command()(run.run)
 app.command()(subscribe.subscribe)
 app.command()(replay.replay)
+app.command()(archive.archive)
+app.command()(sparkplug.sparkplug)
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(study.study)

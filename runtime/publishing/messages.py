@@ -19,7 +19,10 @@ from jetspect.runtime.results import Inspection, ModelIdentity, Verdict
 
 
 def _to_utc(at: datetime) -> datetime:
-    return at.replace(tzinfo=timezone.utc) if at.tzinfo is None else at.astimezone(timezone.utc)
+    try:
+        return at.replace(tzinfo=timezone.utc) if at.tzinfo is None else at.astimezone(timezone.utc)
+    except OverflowError as error:  # pydantic passes on nothing but ValueError as a fault of the message
+        raise ValueError(f"{at.isoformat()} is no time in UTC") from error
 
 
 def _opc(name: str) -> JsonDict:

@@ -1,76 +1,24 @@
-"""The other end: receive results, drop repetitions and see gaps."""
+"""Listen to a topic filter."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from pydantic import ValidationError
 
 from jetspect.errors import InputError, PublishError
 from jetspect.runtime.publishing.broker import BrokerSettings, make_client, read_login
-from jetspect.runtime.publishing.messages import ResultMessage
 from jetspect.runtime.publishing.reasons import closed_before_login, explain
 from jetspect.runtime.publishing.tls import from_environment, load_identity
 
 log = logging.getLogger(__name__)
-_REMEMBERED = 100_000
-
-
-@dataclass(frozen=True)
-class Received:
-    """One message of the result topic, sorted out.
-
-    Attributes
-    ----------
-    message
-        None where the payload is no result of a version this jetspect knows; ``fault`` then says why.
-    repeated
-        The same ``event_id`` came before: count it once.
-    missing
-        Results of this station that were skipped just before this one.
-    """
-
-    topic: str
-    payload: bytes
-    message: ResultMessage | None
-    repeated: bool = False
-    missing: int = 0
-    fault: str = ""
-
-
-class ResultReader:
-    """Sorts out payloads: new, repeated, after a gap, or not a result. Remembers the last 100,000 events."""
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self._last: dict[str, int] = {}
-
-    def read(self, topic: str, payload: bytes) -> Received:
-        try:
-            message = ResultMessage.model_validate_json(payload)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "payload"
-            return Received(topic, payload, None, fault=f"{where}: {first['msg']}")
-        if message.event_id in self._seen:
-            return Received(topic, payload, message, repeated=True)
-        self._seen[message.event_id] = None
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
-        last = self._last.get(topic)
-        self._last[topic] = max(message.seq, last or 0)
-        missing = max(0, message.seq - last - 1) if last is not None else 0
-        return Received(topic, payload, message, missing=missing)
 
 
 def check_filter(topic_filter: str) -> None:

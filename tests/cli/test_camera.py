@@ -249,3 +249,26 @@ def test_a_recording_ends_in_time_and_says_what_it_lost(tmp_path: Path, pictures
     assert done.returncode == 2
     assert "no frame came that could be recorded" in done.stderr
     assert "say when to end: --frames N or --seconds S" in jetspect("camera", "record", "--out", "x").stderr
+
+
+def test_of_several_cameras_one_is_named(tmp_path: Path, pictures: Path) -> None:
+    place = (
+        '[station]\nsite = "s"\narea = "a"\nline = "l"\nunit = "u"\n[bundle]\npath = "b"\n[trigger]\nkind = "camera"\n'
+    )
+    views = "".join(
+        f'[[view]]\nname = "{name}"\n[view.source]\nkind = "folder"\npath = "{pictures}"\n' for name in ("top", "side")
+    )
+    file = tmp_path / "station.toml"
+    file.write_text(place + views)
+    out = tmp_path / "x.png"
+    for words, says in (
+        ((), "has several cameras; name one with --view: top, side"),
+        (("--view", "front"), "no view 'front'"),
+    ):
+        done = jetspect("camera", "grab", file, "--out", out, *words)
+        assert done.returncode == 2
+        assert says in done.stderr
+    assert jetspect("camera", "grab", file, "--out", out, "--view", "side").returncode == 0
+    assert out.is_file()
+    done = jetspect("camera", "grab", "--video", "/dev/video9", "--view", "side", "--out", out)
+    assert "--view is for a station file" in done.stderr

@@ -21,7 +21,7 @@ from jetspect.runtime.sources.synthetic import render_part
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLE = REPOSITORY / "bundles" / "metal-demo"
 COMMANDS = ("demo", "train", "export", "calibrate", "bench publish", "evaluate", "inspect", "run", "subscribe")
-COMMANDS += ("replay", "schema")
+COMMANDS += ("replay", "schema", "archive", "sparkplug")
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,8 @@ class Plant:
     def consumer(self) -> Path:
         """Start ``jetspect subscribe`` beside the broker; return the file that it writes results to."""
         lines = self._folder / "received.jsonl"
-        command = [sys.executable, "-m", "jetspect", "subscribe", "--host", BROKER, "--client-id", "mes", "--json"]
+        command = [sys.executable, "-m", "jetspect", "subscribe", "--host", BROKER, "--client-id", "mes", "--jsonl"]
+        command += ["--state", str(self._folder / "state.json")]
         with lines.open("w") as out:
             self._all.append(subprocess.Popen(self._inside(*command), stdout=out))
         return lines

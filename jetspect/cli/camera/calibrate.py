@@ -11,7 +11,7 @@ from rich.table import Table
 
 from jetspect.cli.camera.board import CharucoOption, DictionaryOption, MarkerOption, make_board
 from jetspect.cli.camera.boards import Boards, boards_before_camera, boards_in_files
-from jetspect.cli.camera.source import GigeOption, GStreamerOption, VideoOption, open_camera
+from jetspect.cli.camera.source import GigeOption, GStreamerOption, VideoOption, ViewOption, open_camera
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import InputError
 from jetspect.runtime.optics.board import Board
@@ -55,6 +55,7 @@ def calibrate(
     gige: GigeOption = None,
     gstreamer: GStreamerOption = None,
     video: VideoOption = None,
+    which: ViewOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Calibrate a view, so that defects are measured in mm: set [optics] view to the file that this writes.
@@ -78,7 +79,7 @@ def calibrate(
     if lens not in ("auto", *get_args(Lens)):
         raise InputError(f"--lens is auto, {', '.join(get_args(Lens))}; got {lens!r}")
     board = make_board(squares, square_mm, charuco, marker_mm, dictionary)
-    boards = _look(what or [], plane, board, views, keep, (gige, gstreamer, video))
+    boards = _look(what or [], plane, board, views, keep, (gige, gstreamer, video, which))
     chosen = cast(Lens, lens if lens != "auto" else "none" if len(boards.seen) == 1 else "standard")
     solution = solve(boards.seen, boards.plane, board, lens=chosen, max_error_px=max_error_px)
     quality = assess(solution)
@@ -97,7 +98,7 @@ def _look(
     board: Board,
     views: int,
     keep: Path | None,
-    camera: tuple[str | None, str | None, str | None],
+    camera: tuple[str | None, str | None, str | None, str | None],
 ) -> Boards:
     station = what[0] if len(what) == 1 and what[0].suffix.lower() == ".toml" else None
     if station is None and not any(camera):

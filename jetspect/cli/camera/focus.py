@@ -20,6 +20,7 @@ from jetspect.cli.camera.source import (
     GStreamerOption,
     StationArgument,
     VideoOption,
+    ViewOption,
     open_camera,
     stopping,
 )
@@ -44,6 +45,7 @@ def focus(
     gige: GigeOption = None,
     gstreamer: GStreamerOption = None,
     video: VideoOption = None,
+    which: ViewOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show focus, exposure and frame rate while the lens is turned: turn until the bar stays at its best. Ends on Ctrl-C.
@@ -61,7 +63,7 @@ def focus(
     best: Frame | None = None
     seen, most = 0, 0.0
     came: deque[float] = deque(maxlen=_RATE_OF)
-    with open_camera(station, gige, gstreamer, video) as source, stopping(source, seconds), view:
+    with open_camera(station, gige, gstreamer, video, which) as source, stopping(source, seconds), view:
         for item in source:
             if isinstance(item, LostFrame):
                 view.lost(item)

@@ -12,6 +12,7 @@ from jetspect.cli.camera.source import (
     GStreamerOption,
     StationArgument,
     VideoOption,
+    ViewOption,
     first_frame,
     open_camera,
     stopping,
@@ -28,6 +29,7 @@ def grab(
     gige: GigeOption = None,
     gstreamer: GStreamerOption = None,
     video: VideoOption = None,
+    which: ViewOption = None,
     skip: Annotated[int, typer.Option(min=0, help="Frames to let pass, until an automatic exposure settled.")] = 0,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a frame.")] = 10.0,
     as_json: JsonOption = False,
@@ -38,7 +40,7 @@ def grab(
     """
     if out.suffix.lower() != ".png":
         raise InputError(f"--out {out} must end in .png, which keeps every pixel as it is")
-    with open_camera(station, gige, gstreamer, video) as source:
+    with open_camera(station, gige, gstreamer, video, which) as source:
         frame = first_frame(source, skip=skip, timeout_s=timeout_s)
     write_png(frame.image, out)
     width, height = frame.size_wh
@@ -58,6 +60,7 @@ def record(
     gige: GigeOption = None,
     gstreamer: GStreamerOption = None,
     video: VideoOption = None,
+    which: ViewOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Record frames into a folder that a source of kind "replay" plays: PNG files, and frames.jsonl with times and parts.
@@ -69,7 +72,7 @@ def record(
     """
     if frames is None and seconds is None:
         raise InputError("say when to end: --frames N or --seconds S")
-    with open_camera(station, gige, gstreamer, video) as source, Recorder(out) as recorder:
+    with open_camera(station, gige, gstreamer, video, which) as source, Recorder(out) as recorder:
         lost = _record(source, recorder, frames, seconds)
     if recorder.kept == 0:
         last = f": {lost[-1].reason}" if lost else "; check the trigger, the light and the cable"

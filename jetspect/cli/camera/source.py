@@ -27,26 +27,48 @@ StationArgument = Annotated[
 GigeOption = Annotated[str | None, typer.Option(help="GigE camera instead: IP address or serial number.")]
 GStreamerOption = Annotated[str | None, typer.Option(help="GStreamer pipeline instead, ending in ! appsink.")]
 VideoOption = Annotated[str | None, typer.Option(help="/dev/videoN, a number, a file or an address instead.")]
+ViewOption = Annotated[str | None, typer.Option("--view", help="Which [[view]] of a station with several cameras.")]
 
 
-def open_camera(station: Path | None, gige: str | None, gstreamer: str | None, video: str | None) -> Source:
+def open_camera(
+    station: Path | None, gige: str | None, gstreamer: str | None, video: str | None, view: str | None = None
+) -> Source:
     """Open the one camera that was named. Raises InputError for none or several, SourceError where it cannot be opened."""
     if sum(given is not None for given in (station, gige, gstreamer, video)) != 1:
         raise InputError(
             "name one camera: a station file, --gige, --gstreamer or --video; jetspect camera list shows some"
         )
-    return open_source(_settings(station, gige, gstreamer, video))
+    if view is not None and station is None:
+        raise InputError("--view is for a station file with several cameras")
+    settings = _settings(station, gige, gstreamer, video, view)
+    if isinstance(settings, GigeSettings):
+        # Nobody here sends software triggers, and somebody who looks for a camera wants to know that it is away.
+        software = settings.trigger == "Software"
+        settings = settings.model_copy(update={"at_start": "fail", **({"trigger": None} if software else {})})
+    return open_source(settings)
 
 
-def _settings(station: Path | None, gige: str | None, gstreamer: str | None, video: str | None) -> SourceSettings:
+def _settings(
+    station: Path | None, gige: str | None, gstreamer: str | None, video: str | None, view: str | None
+) -> SourceSettings:
     if station is not None:
-        return load_station(station).source
+        return _of_station(station, view)
     if gige is not None:
         return parse_settings({"ip" if _is_address(gige) else "serial": gige}, GigeSettings, where="--gige")
     if gstreamer is not None:
         given = {"pipeline": gstreamer, "at_end": "stop"}
         return parse_settings(given, GStreamerSettings, where="--gstreamer")
     return parse_settings({"device": video}, VideoSettings, where="--video")
+
+
+def _of_station(station: Path, view: str | None) -> SourceSettings:
+    sources = load_station(station).sources
+    names = ", ".join(sources)
+    if view is None and len(sources) > 1:
+        raise InputError(f"{station} has several cameras; name one with --view: {names}")
+    if view is not None and view not in sources:
+        raise InputError(f"{station} has no view {view!r}" + (f", it has {names}" if names else "; leave --view out"))
+    return sources[view] if view is not None else next(iter(sources.values()))
 
 
 @contextmanager

@@ -13,15 +13,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from delivery import ADDRESS, TOPICS, Durable, commit, inspection, meta, publishing, wait_for
+from delivery import TOPICS, Durable, commit, meta, publishing, wait_for
 
 from jetspect.errors import InputError, PublishError
 from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.contract import json_schema
-from jetspect.runtime.publishing.messages import result_message
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
-from jetspect.runtime.publishing.subscriber import MqttSubscriber, ResultReader
+from jetspect.runtime.publishing.subscriber import MqttSubscriber
 
 COUNT = 1002  # two of them are probes on another topic
 LOAD = f"import sys, runpy, time; sys.path.append({str(Path(__file__).resolve().parents[2] / 'helpers')!r}); "
@@ -150,17 +149,6 @@ def test_a_broker_that_is_not_there_is_waited_for(tmp_path: Path, mosquitto: Cal
 def test_a_secret_that_is_not_there_is_named(tmp_path: Path) -> None:
     with Outbox(tmp_path / "o.sqlite") as outbox, pytest.raises(PublishError, match="NOWHERE"):
         MqttPublisher(BrokerSettings(username="u", password_env="NOWHERE"), outbox, TOPICS, meta)
-
-
-def test_a_reader_drops_repetitions_and_sees_gaps() -> None:
-    reader = ResultReader()
-    body = {seq: result_message(inspection(), ADDRESS, seq, f"e{seq}").payload() for seq in (1, 2, 5)}
-    assert [reader.read("t", body[s]).missing for s in (1, 2)] == [0, 0]
-    assert reader.read("t", body[2]).repeated
-    assert reader.read("t", body[5]).missing == 2
-    assert reader.read("other", body[5]).repeated
-    assert "seq" in reader.read("t", b'{"event_id": "x"}').fault
-    assert reader.read("t", b"\xff").message is None
 
 
 def test_a_subscriber_comes_back_after_a_broker_restart(tmp_path: Path, mosquitto: Callable[..., Any]) -> None:

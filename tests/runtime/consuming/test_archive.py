@@ -1,0 +1,177 @@
+"""What is in the database, for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from datetime import timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from consumers import result
+from delivery import ADDRESS, inspection
+from postgres import Postgres
+
+from jetspect.errors import ArchiveError, InputError
+from jetspect.runtime.consuming.archive import Archive
+from jetspect.runtime.consuming.reader import ResultReader
+from jetspect.runtime.publishing.messages import EvidenceRef, result_message
+
+TOPIC = "jetspect/v1/s/a/l/u/result"
+Query = Callable[[str, str], list[Any]]
+
+
+def store(archive: Archive, reader: ResultReader, *payloads: bytes, topic: str = TOPIC) -> None:
+    archive.store([reader.read(topic, payload) for payload in payloads], reader)
+
+
+def changed(seq: int, **fields: object) -> bytes:
+    return json.dumps({**json.loads(result(seq)), **fields}).encode()
+
+
+def test_a_result_is_there_once_with_its_defects_and_pictures(database: str, query: Query) -> None:
+    picture = EvidenceRef(kind="overlay", uri="p.jpg", sha256="1" * 64, bytes=3)
+    message = result_message(inspection(), ADDRESS, 7, "e7", [picture])
+    east = message.frame.inspected_at.astimezone(timezone(timedelta(hours=5)))
+    payload = json.dumps({**json.loads(message.payload()), "later_field": {"x": 1}}).encode()
+    payload = payload.replace(
+        message.frame.inspected_at.isoformat().replace("+00:00", "Z").encode(), east.isoformat().encode()
+    )
+    for _ in range(2):  # the second one is a process that has never seen it
+        archive = Archive(database)
+        store(archive, ResultReader(), payload)
+        archive.close()
+    assert query(database, "SELECT seq, verdict, defect_count, unit FROM jetspect_results") == [(7, "NOK", 1, "u")]
+    assert query(database, "SELECT class_name, area_px, x_max FROM jetspect_defects") == [("pit", 5, 4)]
+    assert query(database, "SELECT kind, uri, bytes FROM jetspect_evidence") == [("overlay", "p.jpg", 3)]
+    stored = query(database, "SELECT inspected_at, message FROM jetspect_results")[0]
+    at = message.frame.inspected_at
+    text = at.replace(tzinfo=None).isoformat(" ", "microseconds")
+    assert stored[0] in (at, text), "a time is kept in UTC"
+    whole = stored[1] if isinstance(stored[1], dict) else json.loads(stored[1])
+    assert whole["later_field"] == {"x": 1}
+
+
+def test_counts_of_stations_come_back(database: str) -> None:
+    archive = Archive(database)
+    store(archive, archive.load(), *(result(seq) for seq in (3, 6, 5)))
+    archive.close()
+    archive = Archive(database)
+    ledger = archive.load().stations[TOPIC]
+    assert (ledger.first, ledger.last, ledger.up_to, ledger.holes) == (3, 6, 3, [(4, 4)])
+    assert ledger.newest_at is not None
+    assert ledger.newest_at.utcoffset() == timedelta()
+    archive.close()
+
+
+def test_what_cannot_be_a_row_is_kept_apart_and_holds_up_nothing(database: str, query: Query) -> None:
+    """JSON allows more than a database does: NUL in a text, NaN, numbers of more than 64 bits."""
+    archive, reader = Archive(database), ResultReader()
+    frame = json.loads(result(1))["frame"]
+    strange = [
+        b"\x00\xff",
+        changed(2, tiles=10**400).replace(b"1" + b"0" * 400, b"1" * 5000),
+        changed(3, defects_truncated=2**70),
+        changed(4, timings_ms={"total": float("nan")}),
+        changed(5, frame={**frame, "part_id": "x" * 513}),
+        changed(6, schema_id="jetspect.result/9"),
+    ]
+    store(archive, reader, result(1), *strange, result(9))
+    store(archive, ResultReader(), *strange)
+    archive.close()
+    assert query(database, "SELECT seq FROM jetspect_results ORDER BY seq") == [(1,), (9,)]
+    rejected = {
+        bytes(payload): reason for payload, reason in query(database, "SELECT payload, reason FROM jetspect_rejected")
+    }
+    assert set(rejected) == set(strange)
+    assert "install a newer one" in rejected[strange[5]]
+
+
+def test_nul_in_a_text_is_kept_one_way_or_the_other(database: str, query: Query) -> None:
+    archive = Archive(database)
+    store(archive, ResultReader(), changed(1, reasons=["a\0b"]), result(2))
+    archive.close()
+    kept = query(database, "SELECT count(*) FROM jetspect_results")[0][0]
+    assert kept + query(database, "SELECT count(*) FROM jetspect_rejected")[0][0] == 2
+
+
+def test_tables_of_a_newer_jetspect_are_left_alone(database: str, query: Query) -> None:
+    Archive(database).close()
+    query(database, "UPDATE jetspect_schema SET version = 2")
+    with pytest.raises(ArchiveError, match="has the tables of version 2, this jetspect writes version 1; install"):
+        Archive(database)
+
+
+def test_tables_of_somebody_else_are_told_before_the_first_result(database: str, query: Query) -> None:
+    query(database, "CREATE TABLE jetspect_defects (event_id TEXT)")
+    with pytest.raises(ArchiveError, match="cannot be used"):
+        Archive(database)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "is no URL"),
+        ("results.db", "is no URL"),
+        ("sqlite://", "keeps nothing"),
+        ("mysql://h/d", "not in mysql"),
+        ("oracle+nothing://h/d", "not in oracle"),
+    ],
+)
+def test_a_wrong_url_is_refused(url: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Archive(url)
+
+
+def test_a_database_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="unable to open") as told:
+        Archive(f"sqlite:///{tmp_path}/no/folder.db")
+    with pytest.raises(ArchiveError, match="Connection refused") as told:
+        Archive("postgresql://u:hunter2@127.0.0.1:1/d")
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_user_without_rights_is_told_at_the_start(postgres: Postgres, query: Query) -> None:
+    postgres.run("CREATE ROLE reader LOGIN")
+    postgres.run("CREATE DATABASE guarded")
+    with pytest.raises(ArchiveError, match=r"permission denied for schema public.*; give its user the right"):
+        Archive(postgres.url("guarded", "reader"))
+    Archive(postgres.url("guarded")).close()
+    postgres.run("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", "guarded")
+    with pytest.raises(ArchiveError, match="permission denied for table jetspect_"):
+        Archive(postgres.url("guarded", "reader"))
+
+
+def test_a_full_disk_leaves_the_batch_outside_and_later_takes_it(tmp_path: Path, query: Query) -> None:
+    """SQLite's own limit on pages stands in for the disk: it fails with the same error at the same places."""
+    url = f"sqlite:///{tmp_path}/results.db"
+    archive, reader = Archive(url), ResultReader()
+    pages = query(url, "PRAGMA page_count")[0][0]
+    limit = [f"PRAGMA max_page_count = {pages + 4}"]
+    sa.event.listen(archive._engine, "begin", lambda c: [c.exec_driver_sql(pragma) for pragma in limit])
+    batch = [reader.read(TOPIC, result(seq)) for seq in range(1, 201)]
+    with pytest.raises(ArchiveError, match="is full; free space on its disk"):
+        archive.store(batch, reader)
+    assert query(url, "SELECT count(*) FROM jetspect_results") == [(0,)]
+    limit[:] = ["PRAGMA max_page_count = 100000"]
+    archive.store(batch, reader)
+    archive.close()
+    assert query(url, "SELECT count(*) FROM jetspect_results") == [(200,)]
+
+
+def test_a_locked_database_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/results.db"
+    archive, reader = Archive(url), ResultReader()
+    monkeypatch.setattr("jetspect.runtime.consuming.archive._BUSY_S", 0.01)
+    other = sqlite3.connect(tmp_path / "results.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(ArchiveError, match="is locked; another program holds it"):
+        Archive(url)
+    other.execute("ROLLBACK")
+    other.close()
+    store(archive, reader, result(1))
+    assert archive.stored == 1
+    archive.close()
