@@ -12,7 +12,6 @@ from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.frames import Source, utc_now
-from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.parts import PartMerger
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
@@ -26,6 +25,7 @@ from jetspect.runtime.triggering.settings import EncoderTrigger, MqttTrigger
 from jetspect.runtime.triggering.source import TriggeredSource
 from jetspect.runtime.triggering.ticks import read_count
 from jetspect.runtime.triggering.unfinished import unfinished_parts
+from jetspect.runtime.views import ViewInspectors
 
 
 def build_station(config: StationConfig, *, on_result: Listener | None = None) -> Station:
@@ -48,7 +48,7 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             threads=config.engine.threads,
             device=_device(config),
         )
-        inspector = opened.enter_context(Inspector(bundle, opened.enter_context(engine), config.inspector))
+        inspector = opened.enter_context(ViewInspectors(bundle, opened.enter_context(engine), config.inspectors))
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
         evidence = EvidenceStore(config.evidence) if config.evidence is not None else None
         keeper = Keeper(outbox, evidence, keep_hours=config.outbox.keep_hours, max_mb=config.outbox.max_mb)

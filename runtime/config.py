@@ -21,8 +21,9 @@ from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.settings import LocalPath, Settings, load_settings
 from jetspect.runtime.sources import SourceSettings
 from jetspect.runtime.telemetry.settings import LogSettings, MetricsSettings
-from jetspect.runtime.triggering.settings import MqttTrigger, TriggerSettings, ViewSettings, check_fitting
+from jetspect.runtime.triggering.settings import MqttTrigger, TriggerSettings, check_fitting
 from jetspect.runtime.verdict import VerdictRules
+from jetspect.runtime.views import ViewSettings
 
 
 class StationSettings(Settings):
@@ -152,7 +153,12 @@ class StationConfig(Settings):
         return {view.name: view.source for view in self.view} if self.source is None else {"": self.source}
 
     @property
-    def inspector(self) -> InspectorSettings:
+    def inspectors(self) -> dict[str, InspectorSettings]:
+        """What each view is judged by; a single camera has no name."""
+        common = self._inspector()
+        return {view.name: view.over(common) for view in self.view} or {"": common}
+
+    def _inspector(self) -> InspectorSettings:
         return InspectorSettings(
             tiling=self.tiling,
             checks=self.checks,

@@ -17,7 +17,6 @@ from types import TracebackType
 
 from jetspect.errors import DeviceLostError, JetspectError, PublishError, SourceError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Shot, Source, lost
-from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.parts import PartMerger, PartResult, ViewResult
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
@@ -37,6 +36,7 @@ from jetspect.runtime.telemetry.endpoint import MetricsEndpoint
 from jetspect.runtime.telemetry.health import health_message
 from jetspect.runtime.telemetry.progress import Patience
 from jetspect.runtime.telemetry.settings import MetricsSettings
+from jetspect.runtime.views import ViewInspectors
 
 log = logging.getLogger(__name__)
 _RETRY_S = 0.5
@@ -49,7 +49,7 @@ class Parts:
     """What a station is made of. ``publisher`` and ``evidence`` may be None."""
 
     source: Source
-    inspector: Inspector
+    inspector: ViewInspectors
     outbox: Outbox
     publisher: MqttPublisher | None
     evidence: EvidenceStore | None

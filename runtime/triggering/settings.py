@@ -1,4 +1,4 @@
-"""``[trigger]`` and ``[[view]]`` of a station file: what starts a picture, and which cameras take one."""
+"""``[trigger]`` of a station file: what starts a picture."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from jetspect.errors import InputError
-from jetspect.runtime.publishing.topics import check_level
 from jetspect.runtime.settings import LocalPath, Settings
 from jetspect.runtime.sources import SourceSettings
 
@@ -106,21 +104,6 @@ class EncoderTrigger(_Own):
 
 TriggerKind = CameraTrigger | MqttTrigger | TimerTrigger | EncoderTrigger
 TriggerSettings = Annotated[TriggerKind, Field(discriminator="kind")]
-
-
-class ViewSettings(Settings):
-    """``[[view]]``: one of several cameras that look at the same part."""
-
-    name: str = Field(description="Stands in results: top, side, ...")
-    source: Annotated[SourceSettings, Field(discriminator="kind")]
-
-    @field_validator("name")
-    @classmethod
-    def _short(cls, value: str) -> str:
-        try:
-            return check_level(value)
-        except InputError as error:
-            raise ValueError(str(error)) from error
 
 
 def check_fitting(trigger: TriggerKind | None, sources: dict[str, SourceSettings]) -> None:

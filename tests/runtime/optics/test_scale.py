@@ -161,7 +161,7 @@ def test_the_station_file_names_a_pitch_or_a_view_beside_it(tmp_path: Path) -> N
         "source": {"kind": "synthetic"},
         "optics": {"view": "view.json"},
     }
-    scale = parse_settings(data, StationConfig, where="s", base=tmp_path).inspector.open_scale()
+    scale = parse_settings(data, StationConfig, where="s", base=tmp_path).inspectors[""].open_scale()
     assert scale is not None
     assert scale.size_wh == (1000, 700)
     assert OpticsSettings().open_scale() is None
