@@ -38,9 +38,16 @@ class Desk:
         """The camera has the trigger."""
         self._pairings[shot.view].fired(shot, now)
 
-    def give_up(self, shot: Shot, reason: str) -> None:
-        """The frame of a shot cannot come."""
-        gone = self._pairings[shot.view].give_up(shot, reason)
+    def may_fire(self, shot: Shot, now: float) -> bool:
+        """The camera is about to be triggered; False where it must not be, because the frame could be mistaken for another."""
+        if self._pairings[shot.view].may_fire(shot, now):
+            return True
+        self.give_up(shot, "the camera was not triggered: the frame of the trigger before may still come")
+        return False
+
+    def give_up(self, shot: Shot, reason: str, now: float | None = None) -> None:
+        """The frame of a shot cannot come, or will not be taken; ``now``: its camera did not answer to the trigger."""
+        gone = self._pairings[shot.view].give_up(shot, reason, now)
         if gone is not None:
             self.ready.append(gone)
 
@@ -125,4 +132,4 @@ def _window(settings: TriggerKind) -> Window:
     if settings.fire == "next_frame":
         return Window(settings.delay_ms / 1e3, deadline_s, transfer_s, apart=False)
     early_s = settings.early_ms / 1e3 if isinstance(settings, MqttTrigger) else 0.0
-    return Window(-early_s, deadline_s, transfer_s, apart=True)
+    return Window(-early_s, deadline_s, transfer_s, apart=True, fired=settings.fire == "software")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -16,13 +17,14 @@ class Window:
     """When the frame of a trigger may be captured, in seconds after it.
 
     ``apart``: two triggers whose windows touch cannot be told apart, as the camera takes one frame for each. A camera that runs
-    freely gives each its own frame.
+    freely gives each its own frame. ``fired``: the window opens when the camera is being triggered, and no frame counts before.
     """
 
     begin_s: float
     end_s: float
     transfer_s: float
     apart: bool
+    fired: bool = False
 
 
 @dataclass
@@ -45,6 +47,7 @@ class ViewPairing:
         self._waiting: deque[_Waiting] = deque()
         self._held: deque[tuple[Frame | LostFrame, float]] = deque()
         self._not_before = float("-inf")
+        self._failed_until = float("-inf")
         self._missed = 0
         self.unasked = 0
         """Frames that belong to no trigger."""
@@ -64,8 +67,19 @@ class ViewPairing:
                 f"the trigger came too early: the frame of part {other} may still come, and both could be mistaken for each "
                 f"other; leave at least deadline_ms between two triggers ({apart_ms:g} ms here), or lower it",
             )
-        self._waiting.append(_Waiting(shot, begin, end))
+        self._waiting.append(_Waiting(shot, math.inf if self._window.fired else begin, end))
         return None
+
+    def may_fire(self, shot: Shot, at: float) -> bool:
+        """Open the window of a shot, as its camera is triggered now; False where another's frame may come, or it is given up.
+
+        A camera that was slow to answer moves the windows of the triggers behind it.
+        """
+        mine = next((w for w in self._waiting if w.shot == shot), None)
+        if mine is None or at <= self._failed_until or any(w.begin <= at <= w.end for w in self._waiting):
+            return False
+        mine.begin, mine.end = at, math.inf  # until it answers: :meth:`fired` or :meth:`give_up`
+        return True
 
     def fired(self, shot: Shot, at: float) -> None:
         """Count the deadline from when the camera had the trigger."""
@@ -73,11 +87,16 @@ class ViewPairing:
             if waiting.shot == shot:
                 waiting.end = at + self._window.end_s
 
-    def give_up(self, shot: Shot, reason: str) -> LostFrame | None:
-        """Stop to wait for a shot; None where its frame had come."""
+    def give_up(self, shot: Shot, reason: str, at: float | None = None) -> LostFrame | None:
+        """Stop to wait for a shot; None where its frame had come.
+
+        ``at``: its camera did not answer until then. It may have taken the trigger, so its frame may still come.
+        """
         for index, waiting in enumerate(self._waiting):
             if waiting.shot == shot:
                 del self._waiting[index]
+                if at is not None:
+                    self._failed_until = at + self._window.end_s
                 return self.missing(shot, reason)
         return None
 
@@ -103,10 +122,10 @@ class ViewPairing:
         while self._held and self._held[0][1] + abs(self._window.begin_s) + self._window.transfer_s < now:
             self._held.popleft()
             self.unasked += 1
-        gone = []
-        while self._waiting and self._due(self._waiting[0]) < now:
-            gone.append(self.missing(self._waiting.popleft().shot, self._late()))
-        return gone
+        gone = [w for w in self._waiting if self._due(w) < now]
+        if gone:
+            self._waiting = deque(w for w in self._waiting if self._due(w) >= now)
+        return [self.missing(w.shot, self._late()) for w in gone]
 
     def resumed(self, now: float) -> None:
         """Say that frames were not taken until now: those that waited meanwhile still count."""
@@ -114,7 +133,7 @@ class ViewPairing:
 
     def next_s(self) -> float | None:
         """Return when :meth:`expire` may have something to do."""
-        return self._due(self._waiting[0]) if self._waiting else None
+        return min(map(self._due, self._waiting), default=None)
 
     def waiting(self) -> int:
         return len(self._waiting)

@@ -185,13 +185,21 @@ class TriggeredSource:
     def _fire(self, name: str) -> None:
         source = self._views[name]
         while (shot := self._to_fire[name].get()) is not None:
+            with self._changed:
+                wanted = self._desk.may_fire(shot, time.monotonic())
+                self._changed.notify_all()
+            if not wanted:
+                continue
             try:
                 if not isinstance(source, Triggerable):
                     raise InputError("it takes no software trigger")
                 source.fire()
-            except JetspectError as error:
+            except Exception as error:  # the thread must outlive it: there are more triggers to come
+                if not isinstance(error, JetspectError):
+                    log.exception("the trigger did not reach the camera")
                 with self._changed:
-                    self._desk.give_up(shot, f"the trigger did not reach the camera: {error}")
+                    reason = f"the trigger did not reach the camera: {error}"
+                    self._desk.give_up(shot, reason, time.monotonic())
                     self._changed.notify_all()
             else:
                 with self._changed:

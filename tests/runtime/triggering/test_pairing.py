@@ -15,6 +15,7 @@ from jetspect.runtime.triggering.pairing import HELD, ViewPairing, Window
 EXACT = Window(0.0, 0.1, 0.2, apart=True)
 FREE = Window(0.02, 0.1, 0.2, apart=False)
 EARLY = Window(-0.05, 0.1, 0.2, apart=True)
+SOFT = Window(0.0, 0.1, 0.2, apart=True, fired=True)
 IMAGE = np.zeros((2, 2), np.uint8)
 
 
@@ -130,6 +131,57 @@ def test_a_shot_whose_trigger_failed_is_given_up_once() -> None:
     assert gone is not None
     assert gone.reason == "no answer"
     assert pairing.give_up(asked, "no answer") is None
+
+
+def test_no_frame_counts_for_a_trigger_that_the_camera_does_not_have_yet() -> None:
+    """The camera was slow to take P1: its frame is not that of P2, which comes after it."""
+    pairing = ViewPairing("", SOFT)
+    first, second = shot(1), shot(2)
+    pairing.ask(first, 0.0)
+    pairing.ask(second, 0.15)
+    assert pairing.may_fire(first, 0.16)
+    pairing.fired(first, 0.17)
+    assert not pairing.may_fire(second, 0.18), "P1's frame may come until 0.27"
+    taken = pairing.take(frame(1), 0.19)
+    assert taken is not None
+    assert taken.part_id == "P1"
+    assert pairing.take(frame(2), 0.2) is None
+    assert pairing.may_fire(second, 0.21)
+    taken = pairing.take(frame(3), 0.22)
+    assert taken is not None
+    assert taken.part_id == "P2"
+
+
+def test_a_shot_that_was_given_up_is_not_fired_any_more() -> None:
+    pairing = ViewPairing("", SOFT)
+    asked = shot(1)
+    pairing.ask(asked, 0.0)
+    assert len(pairing.expire(1.0)) == 1
+    assert not pairing.may_fire(asked, 1.0)
+
+
+def test_a_camera_that_did_not_answer_may_have_taken_the_picture() -> None:
+    pairing = ViewPairing("", SOFT)
+    first, second, third = shot(1), shot(2), shot(3)
+    pairing.ask(first, 0.0)
+    pairing.may_fire(first, 0.0)
+    pairing.give_up(first, "no answer", 3.0)
+    pairing.ask(second, 3.05)
+    assert not pairing.may_fire(second, 3.05)
+    assert pairing.take(frame(1), 3.06) is None
+    pairing.give_up(second, "not fired")
+    pairing.ask(third, 3.11)
+    assert pairing.may_fire(third, 3.11)
+
+
+def test_a_shot_behind_one_that_waits_longer_is_given_up_in_time() -> None:
+    pairing = ViewPairing("", SOFT)
+    first = shot(1)
+    pairing.ask(first, 0.0)
+    pairing.ask(shot(2), 0.15)
+    pairing.may_fire(first, 0.16)
+    assert pairing.next_s() == pytest.approx(0.45)
+    assert [gone.part_id for gone in pairing.expire(0.5)] == ["P2"]
 
 
 def test_frames_that_waited_to_be_taken_still_count() -> None:

@@ -35,8 +35,14 @@ class Camera(StoppableSource):
         self._released: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._taken = 0
         self.deaf = False
+        self.fault: Exception | None = None
+        self.slow_s: list[float] = []
 
     def fire(self) -> None:
+        if self.slow_s:
+            time.sleep(self.slow_s.pop(0))
+        if self.fault is not None:
+            raise self.fault
         if self.deaf:
             raise SourceError("camera does not answer")
         self.release()
@@ -146,6 +152,31 @@ def test_a_camera_that_does_not_take_the_trigger_costs_its_frame_only(line: Call
     assert sorted(told(running.items)) == [("P1", "side", "lost"), ("P1", "top", "frame")]
     (gone,) = [i for i in running.items if isinstance(i, LostFrame)]
     assert "the trigger did not reach the camera: camera does not answer" in gone.reason
+
+
+def test_a_camera_that_is_slow_to_take_the_trigger_gets_no_part_wrong(line: Callable[..., Line]) -> None:
+    camera = Camera()
+    camera.slow_s = [0.3]
+    running = line({"": camera}, MqttTrigger(fire="software", deadline_ms=20, transfer_ms=10))
+    running.trigger("P1")
+    time.sleep(0.28)
+    running.trigger("P2")  # P1's frame comes within P2's 20 ms
+    items = running.wait(2)
+    assert {i.part_id: isinstance(i, Frame) for i in items}["P1"]
+    images = [i for i in items if isinstance(i, Frame)]
+    assert len(images) == camera._taken, "no picture of a part was taken for another"
+
+
+def test_the_thread_that_triggers_outlives_what_it_does_not_know(line: Callable[..., Line]) -> None:
+    camera = Camera()
+    camera.fault = AttributeError("'NoneType' object has no attribute 'software_trigger'")
+    running = line({"": camera}, MqttTrigger(fire="software", deadline_ms=50, transfer_ms=10))
+    running.trigger("P1")
+    running.wait(1)
+    camera.fault = None
+    time.sleep(0.06)
+    running.trigger("P2")
+    assert told(running.wait(2)) == [("P1", "", "lost"), ("P2", "", "frame")]
 
 
 def test_a_trigger_without_a_frame_is_a_missed_part_within_its_deadline(line: Callable[..., Line]) -> None:
