@@ -51,9 +51,14 @@ class Desk:
         if gone is not None:
             self.ready.append(gone)
 
-    def came(self, view: str, item: Frame | LostFrame, captured: float) -> None:
-        """Take what a camera sent."""
+    def came(self, view: str, item: Frame | LostFrame, captured: float | None, now: float) -> None:
+        """Take what a camera sent; ``captured``: None where nobody knows when."""
         pairing = self._pairings[view]
+        if captured is None and isinstance(self._settings, CameraTrigger) and len(self._pairings) == 1:
+            captured = now  # a part of its own, whenever that was
+        if captured is None:
+            pairing.unasked += 1
+            return
         found = pairing.take(item, captured)
         if found is None and isinstance(self._settings, CameraTrigger):
             for shot in self._open(None, item.captured_at, captured):
@@ -65,6 +70,10 @@ class Desk:
             pairing.keep(item, captured)
         else:
             self.ready.append(found)
+
+    def held_back(self, view: str) -> None:
+        """The frames of a camera are not taken from now on."""
+        self._pairings[view].held_back()
 
     def resumed(self, view: str, now: float) -> None:
         """The frames of a camera were not taken until now."""

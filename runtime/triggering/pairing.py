@@ -127,8 +127,12 @@ class ViewPairing:
             self._waiting = deque(w for w in self._waiting if self._due(w) >= now)
         return [self.missing(w.shot, self._late()) for w in gone]
 
+    def held_back(self) -> None:
+        """Say that frames are not taken from now on: nothing is given up that may wait in the camera."""
+        self._not_before = math.inf
+
     def resumed(self, now: float) -> None:
-        """Say that frames were not taken until now: those that waited meanwhile still count."""
+        """Say that frames are taken again: those that waited meanwhile still count."""
         self._not_before = now + self._window.transfer_s
 
     def next_s(self) -> float | None:

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from jetspect.errors import InputError, JetspectError
 from jetspect.runtime.frames import Frame, LostFrame, Shot, Source, SourceCounters, Triggerable, utc_now
+from jetspect.runtime.triggering.dating import Dating
 from jetspect.runtime.triggering.desk import Desk
 from jetspect.runtime.triggering.settings import EncoderTrigger, FiredTrigger, TimerTrigger, TriggerKind
 from jetspect.runtime.triggering.ticks import run_encoder, run_timer
@@ -19,7 +20,6 @@ log = logging.getLogger(__name__)
 _AHEAD = 2  # frames of each camera that may be ready before they are taken
 _MOST_READY = 10_000  # lost ones too: results are not being recorded then
 _LOOK_S = 0.25
-_OLDEST_S = 60.0
 
 
 class TriggeredSource:
@@ -42,7 +42,8 @@ class TriggeredSource:
         self._views = dict(views)
         self._settings = settings
         self._desk = Desk(list(self._views), settings, f"{utc_now():%Y%m%dT%H%M%S}", left_over)
-        self._changed = threading.Condition()  # guards the desk
+        self._dating = Dating()
+        self._changed = threading.Condition()  # guards both
         self._stop = threading.Event()
         self._running = False
         self._reading = 0
@@ -67,7 +68,7 @@ class TriggeredSource:
                 )
             if len(self._desk.ready) >= _MOST_READY:
                 raise InputError("no triggers are taken now: results cannot be recorded; see the station's alarms")
-            first, to_fire = self._desk.trigger(part_id, utc_now(), time.monotonic())
+            first, to_fire = self._desk.trigger(part_id, utc_now(), self._dating.look())
             self._changed.notify_all()
         for shot in to_fire:
             if shot.view in self._to_fire:
@@ -140,7 +141,7 @@ class TriggeredSource:
                     if not self._desk.ready:
                         return None
                 else:
-                    self._desk.expire(time.monotonic())
+                    self._desk.expire(self._dating.look())
                     if not self._desk.ready:
                         self._changed.wait(self._wait_s())
             item = self._desk.ready.popleft()
@@ -156,12 +157,8 @@ class TriggeredSource:
     def _read(self, name: str) -> None:
         try:
             for item in self._views[name]:
-                age_s = (
-                    utc_now() - item.captured_at
-                ).total_seconds()  # short, so that a clock that jumps hardly matters
-                captured = time.monotonic() - min(max(age_s, 0.0), _OLDEST_S)
                 with self._changed:
-                    self._desk.came(name, item, captured)
+                    self._desk.came(name, item, self._dating.monotonic(item.captured_at), time.monotonic())
                     self._changed.notify_all()
                     self._hold_back(name)
         except BaseException as error:  # raised by the iteration
@@ -176,11 +173,16 @@ class TriggeredSource:
     def _hold_back(self, name: str) -> None:
         """Wait until frames are taken: memory is bounded, and what gives way are the camera's own buffers."""
         held = False
-        while self._desk.images() >= _AHEAD * len(self._views) and not self._stop.is_set():
+        while self._full() and not self._stop.is_set():
+            if not held:
+                self._desk.held_back(name)
             held = True
             self._changed.wait()
         if held:
             self._desk.resumed(name, time.monotonic())
+
+    def _full(self) -> bool:
+        return self._desk.images() >= _AHEAD * len(self._views) or len(self._desk.ready) >= _MOST_READY
 
     def _fire(self, name: str) -> None:
         source = self._views[name]

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from jetspect.errors import InputError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
+from jetspect.runtime.frames import Frame, LostFrame, SourceCounters, utc_now
 from jetspect.runtime.sources.stoppable import StoppableSource
 from jetspect.runtime.triggering.settings import (
     CameraTrigger,
@@ -63,7 +64,10 @@ class Camera(StoppableSource):
             elif not self._released.get():
                 return
             self._taken += 1
-            yield Frame(IMAGE, f"{self._taken}")
+            yield self.frame(f"{self._taken}")
+
+    def frame(self, frame_id: str) -> Frame | LostFrame:
+        return Frame(IMAGE, frame_id)
 
 
 class Line:
@@ -242,6 +246,64 @@ def test_triggers_while_nobody_takes_frames_are_not_lost(line: Callable[..., Lin
     running.wait(100)
     assert sorted(part for part, _, _ in told(running.items)) == sorted(f"P{n}" for n in range(100))
     assert "frame" in {kind for _, _, kind in told(running.items)}
+
+
+def test_a_frame_that_waited_for_minutes_is_not_taken_for_a_part_of_now(line: Callable[..., Line]) -> None:
+    class Stale(Camera):
+        def frame(self, frame_id: str) -> Frame:
+            return Frame(IMAGE, frame_id, utc_now() - timedelta(minutes=10))
+
+    camera = Stale()
+    running = line({"": camera}, MqttTrigger(fire="line", early_ms=10_000, deadline_ms=20, transfer_ms=0))
+    source = running.source
+    camera.release()
+    while source.counters().triggers.unasked == 0:  # type: ignore[union-attr]
+        source._desk._pairings[""].expire(time.monotonic() + 100)
+        time.sleep(0.002)
+    desk = source._desk
+    _shot, _ = desk.trigger("P1", utc_now(), time.monotonic() - 60.0)
+    camera.release()
+    assert told(running.wait(1)) == [("P1", "", "lost")]
+
+
+def test_lost_frames_wait_too_while_nobody_takes_them(
+    line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jetspect.runtime.triggering.source._MOST_READY", 20)
+
+    class Broken(Camera):
+        def frame(self, frame_id: str) -> LostFrame:
+            return LostFrame(frame_id, "packets were lost")
+
+    camera = Broken()
+    running = line({"": camera}, CameraTrigger())
+    running.hold.clear()
+    for _ in range(100):
+        camera.release()
+    time.sleep(0.1)
+    assert camera._taken <= 30
+    running.hold.set()
+    running.wait(100)
+
+
+def test_nothing_is_given_up_in_the_moment_when_frames_are_taken_again(line: Callable[..., Line]) -> None:
+    """All that stood ready is taken before the camera's thread wakes."""
+    camera = Camera()
+    running = line({"": camera}, MqttTrigger(fire="next_frame", deadline_ms=50, transfer_ms=0))
+    running.hold.clear()
+    for number in range(1, 4):
+        running.trigger(f"P{number}")
+        camera.release()
+        time.sleep(0.02)
+    running.trigger("P4")
+    camera.release()
+    time.sleep(0.1)
+    desk = running.source._desk
+    with running.source._changed:
+        desk.expire(time.monotonic())
+        assert not [i for i in desk.ready if isinstance(i, LostFrame)]
+    running.hold.set()
+    running.wait(4)
 
 
 def test_what_waits_when_the_station_stops_is_told(line: Callable[..., Line]) -> None:
