@@ -55,7 +55,7 @@ class Commands:
     ) -> None:
         self._settings, self._outbox, self._topics = settings, outbox, topics
         self._trigger = trigger
-        self._triggered: OrderedDict[str, TriggerReply] = OrderedDict()
+        self._triggered: OrderedDict[str, tuple[TriggerCommand, TriggerReply]] = OrderedDict()
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -90,10 +90,10 @@ class Commands:
         # A message at QoS 1 may come twice; a part is pictured once.
         known = self._triggered.get(asked.request_id)
         if known is not None:
-            return known
+            return known[1] if known[0] == asked else _used_before(asked, known[0])
         reply = self._fire(asked)
         if reply.accepted:
-            self._triggered[asked.request_id] = reply
+            self._triggered[asked.request_id] = asked, reply
             if len(self._triggered) > _REMEMBERED:
                 self._triggered.popitem(last=False)
         return reply
@@ -150,6 +150,12 @@ class Commands:
             gone=count - queued,
             **known,
         )
+
+
+def _used_before(asked: TriggerCommand, before: TriggerCommand) -> TriggerReply:
+    """Refuse what cannot be the same message again: its sender must not believe that this part is pictured."""
+    reason = f"request_id {asked.request_id} was part_id {before.part_id} before; give each trigger its own request_id"
+    return TriggerReply(request_id=asked.request_id, accepted=False, reason=reason)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -126,6 +126,9 @@ def test_a_message_names_the_part_and_two_cameras_make_its_verdict(
         wait_for(lambda: len(plc.results) == 2)
         again = plc.ask({"request_id": "r1", "part_id": "P 17/4"})
         assert again == reply, "the same request starts nothing"
+        other = plc.ask({"request_id": "r1", "part_id": "P18"})
+        assert not other["accepted"], "another part under its number is no repetition"
+        assert "give each trigger its own request_id" in other["reason"]
         health = station.health()
         assert health.source.triggers is not None
         assert (health.source.triggers.asked, sum(health.parts.values())) == (1, 1)
