@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,7 +42,9 @@ class TriggeredSource:
     def __init__(self, views: Mapping[str, Source], settings: TriggerKind, left_over: Iterable[LostFrame] = ()) -> None:
         self._views = dict(views)
         self._settings = settings
-        self._desk = Desk(list(self._views), settings, f"{utc_now():%Y%m%dT%H%M%S}", left_over)
+        # A machine without a clock of its own may start at the same time every morning.
+        prefix = f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._desk = Desk(list(self._views), settings, prefix, left_over)
         self._dating = Dating()
         self._changed = threading.Condition()  # guards both
         self._stop = threading.Event()

@@ -322,6 +322,16 @@ def test_a_camera_that_fails_for_good_ends_the_line_with_its_error(line: Callabl
     assert str(running.error) == "gone for good"
 
 
+def test_parts_named_by_the_station_differ_from_start_to_start(
+    line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the clock stands at the same time again: a machine without a battery, or two starts in a second."""
+    now = utc_now()
+    monkeypatch.setattr("jetspect.runtime.triggering.source.utc_now", lambda: now)
+    names = [line({"": Camera()}, MqttTrigger(fire="line")).trigger().part_id for _ in range(2)]
+    assert names[0] != names[1]
+
+
 def test_before_the_start_no_trigger_is_taken() -> None:
     source = TriggeredSource({"": Camera()}, MqttTrigger())
     with pytest.raises(InputError, match="send it again when it is online"):
