@@ -13,7 +13,8 @@ from jetspect.errors import SourceError
 from jetspect.runtime.triggering.settings import EncoderTrigger, TimerTrigger
 
 log = logging.getLogger(__name__)
-_AT_ONCE = 100  # pitches of one look beyond which the count is not believed
+_AT_ONCE = 100  # pitches of one look, either way, beyond which the count is not believed
+_DIGITS = 20  # of 64 bits with a sign
 
 
 def run_timer(settings: TimerTrigger, trigger: Callable[[], object], stop: threading.Event) -> None:
@@ -27,7 +28,8 @@ def run_timer(settings: TimerTrigger, trigger: Callable[[], object], stop: threa
 class Travel:
     """Counts pitches from the readings of a counter.
 
-    Only new ground counts: material that moves back and forth again is not pictured twice.
+    Only new ground counts: material that moves back and forth again is not pictured twice. A leap is no ground: after a
+    counter was reset it goes on from there.
     """
 
     def __init__(self, counts_per_pitch: float, wraps_at: int | None = None) -> None:
@@ -37,15 +39,16 @@ class Travel:
         self._moved = 0
         self._done = 0
 
-    def read(self, count: int) -> int:
-        """Take a reading; return how many pitches have been completed since the one before."""
-        if self._last is not None:
-            step = count - self._last
-            if self._wraps_at is not None:
-                half = self._wraps_at // 2
-                step = (step + half) % self._wraps_at - half  # the shorter way round
-            self._moved += step
+    def read(self, count: int) -> int | None:
+        """Take a reading; return how many pitches have been completed since the one before, None where it leapt."""
+        step = 0 if self._last is None else count - self._last
+        if self._wraps_at is not None:
+            half = self._wraps_at // 2
+            step = (step + half) % self._wraps_at - half  # the shorter way round
         self._last = count
+        if abs(step) > _AT_ONCE * abs(self._counts_per_pitch):
+            return None
+        self._moved += step
         reached = math.floor(self._moved / self._counts_per_pitch)
         new = max(0, reached - self._done)
         self._done += new
@@ -65,11 +68,12 @@ def run_encoder(settings: EncoderTrigger, trigger: Callable[[], object], stop: t
             told = True
             continue
         told = False
-        if new > _AT_ONCE:
+        if new is None:
             log.error(
-                "%s moved on by %d pitches within %g ms, which is not believed; check the wiring and wraps_at",
+                "%s moved by more than %d pitches within %g ms, which is not believed: going on from there; check the wiring "
+                "and wraps_at",
                 settings.count_file,
-                new,
+                _AT_ONCE,
                 settings.poll_ms,
             )
             continue
@@ -86,6 +90,8 @@ def read_count(path: Path) -> int:
             f"encoder {path} cannot be read: {error.strerror or error}; check the driver and rights"
         ) from error
     try:
+        if len(text) > _DIGITS:
+            raise ValueError
         return int(text)
     except ValueError as error:
         raise SourceError(

@@ -37,8 +37,24 @@ def test_a_counter_that_counts_down_and_one_that_wraps() -> None:
     assert [wraps.read(n) for n in (95, 99, 5, 4, 15)] == [0, 0, 1, 0, 1]
 
 
+@pytest.mark.parametrize("there", [0, -5_000_000, 10_000_000])
+def test_after_a_counter_was_reset_the_next_pitch_counts(there: int) -> None:
+    """Otherwise material would pass without a picture for as long as had passed before."""
+    travel = Travel(10)
+    travel.read(4_999_995)
+    assert travel.read(5_000_000) == 0
+    assert travel.read(there) is None
+    assert travel.read(there + 5) == 1
+
+
 @pytest.mark.parametrize(
-    ("text", "words"), [("", "no whole number"), ("12.5", "no whole number"), (None, "cannot be read: No such file")]
+    ("text", "words"),
+    [
+        ("", "no whole number"),
+        ("12.5", "no whole number"),
+        ("9" * 400, "no whole number"),
+        (None, "cannot be read: No such file"),
+    ],
 )
 def test_what_is_no_counter_is_named(tmp_path: Path, text: str | None, words: str) -> None:
     path = tmp_path / "count"
