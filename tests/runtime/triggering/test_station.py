@@ -225,6 +225,8 @@ def test_a_part_that_a_killed_station_had_begun_gets_its_verdict(tmp_path: Path,
 
 
 GIGE = {"kind": "gige", "ip": "127.0.0.9"}
+TIMER = {"kind": "timer", "period_s": 1}
+ENCODER = {"kind": "encoder", "count_file": "count", "counts_per_mm": 1, "pitch_mm": 10}
 
 
 @pytest.mark.parametrize(
@@ -252,6 +254,21 @@ GIGE = {"kind": "gige", "ip": "127.0.0.9"}
             "must be longer than delay_ms",
         ),
         ({"source": FREE, "trigger": {"kind": "bell"}}, "camera"),
+        ({"source": FREE, "trigger": {**TIMER, "shots": 2, "part_timeout_s": 1}}, "closed before its next shot"),
+        ({"source": FREE, "trigger": {**ENCODER, "counts_per_mm": float("nan")}}, "finite"),
+        ({"source": FREE, "trigger": {**ENCODER, "pitch_mm": float("inf")}}, "finite"),
+        ({"source": FREE, "trigger": {**ENCODER, "pitch_mm": 0.5}}, "0.5 counts of the encoder"),
+        (
+            {"source": GIGE, "trigger": {"kind": "mqtt", "fire": "line"}, "broker": {"host": "h"}},
+            "the source runs freely",
+        ),
+        (
+            {"view": [{"name": n, "source": GIGE} for n in "ab"], "trigger": TIMER},
+            "one camera cannot be two views, got 127.0.0.9, 127.0.0.9",
+        ),
+        ({"source": {**GIGE, "clock": "camera"}, "trigger": TIMER}, "up to a second off"),
+        ({"source": {"kind": "video", "device": "0"}, "trigger": TIMER}, "use gige or gstreamer"),
+        ({"source": {"kind": "replay", "path": "x"}, "trigger": TIMER}, "times of the recording"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_way_out(
