@@ -34,20 +34,25 @@ class Desk:
         shots = self._open(part_id, at_utc, now)
         return shots[0], [shot for shot in shots if self._ask(shot, now)]
 
-    def fired(self, shot: Shot, now: float) -> None:
-        """The camera has the trigger."""
-        self._pairings[shot.view].fired(shot, now)
-
     def may_fire(self, shot: Shot, now: float) -> bool:
-        """The camera is about to be triggered; False where it must not be, because the frame could be mistaken for another."""
+        """The camera is about to be triggered; False where it must not be: its frame would be late, or mistaken for another."""
         if self._pairings[shot.view].may_fire(shot, now):
             return True
-        self.give_up(shot, "the camera was not triggered: the frame of the trigger before may still come")
+        self._give_up(
+            shot,
+            "the camera was not triggered: it was slow to take the trigger before, whose frame may still come, or it is too "
+            "late for this one (trigger.deadline_ms)",
+        )
         return False
 
-    def give_up(self, shot: Shot, reason: str, now: float | None = None) -> None:
-        """The frame of a shot cannot come, or will not be taken; ``now``: its camera did not answer to the trigger."""
-        gone = self._pairings[shot.view].give_up(shot, reason, now)
+    def fired(self, shot: Shot, now: float, fault: str = "") -> None:
+        """The camera answered to the trigger; ``fault``: why not."""
+        self._pairings[shot.view].fired(shot, now)
+        if fault:
+            self._give_up(shot, f"the trigger did not reach the camera: {fault}")
+
+    def _give_up(self, shot: Shot, reason: str) -> None:
+        gone = self._pairings[shot.view].give_up(shot, reason)
         if gone is not None:
             self.ready.append(gone)
 

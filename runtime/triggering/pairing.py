@@ -47,7 +47,8 @@ class ViewPairing:
         self._waiting: deque[_Waiting] = deque()
         self._held: deque[tuple[Frame | LostFrame, float]] = deque()
         self._not_before = float("-inf")
-        self._failed_until = float("-inf")
+        self._in_flight: Shot | None = None
+        self._fired_until = float("-inf")  # until then its frame may be captured
         self._missed = 0
         self.unasked = 0
         """Frames that belong to no trigger."""
@@ -65,38 +66,35 @@ class ViewPairing:
             return self.missing(
                 shot,
                 f"the trigger came too early: the frame of part {other} may still come, and both could be mistaken for each "
-                f"other; leave at least deadline_ms between two triggers ({apart_ms:g} ms here), or lower it",
+                f"other; leave at least {apart_ms:g} ms between two triggers, or lower deadline_ms",
             )
         self._waiting.append(_Waiting(shot, math.inf if self._window.fired else begin, end))
         return None
 
     def may_fire(self, shot: Shot, at: float) -> bool:
-        """Open the window of a shot, as its camera is triggered now; False where another's frame may come, or it is given up.
+        """Open the window of a shot, as its camera is triggered now; False where that is too late or another's frame may come.
 
-        A camera that was slow to answer moves the windows of the triggers behind it.
+        A camera that is slow to answer holds up the triggers behind it.
         """
         mine = next((w for w in self._waiting if w.shot == shot), None)
-        if mine is None or at <= self._failed_until or any(w.begin <= at <= w.end for w in self._waiting):
+        if mine is None or at > mine.end or at <= self._fired_until:
             return False
-        mine.begin, mine.end = at, math.inf  # until it answers: :meth:`fired` or :meth:`give_up`
+        mine.begin, self._in_flight, self._fired_until = at, shot, math.inf  # until it answers
         return True
 
     def fired(self, shot: Shot, at: float) -> None:
-        """Count the deadline from when the camera had the trigger."""
-        for waiting in self._waiting:
-            if waiting.shot == shot:
-                waiting.end = at + self._window.end_s
+        """Say that the camera answered, or gave up to answer: it may have taken the trigger as late as that.
 
-    def give_up(self, shot: Shot, reason: str, at: float | None = None) -> LostFrame | None:
-        """Stop to wait for a shot; None where its frame had come.
-
-        ``at``: its camera did not answer until then. It may have taken the trigger, so its frame may still come.
+        The frame of a shot counts until ``end_s`` after it was asked for; this is for how long it may be mistaken for another.
         """
+        if self._in_flight == shot:
+            self._fired_until = at + self._window.end_s
+
+    def give_up(self, shot: Shot, reason: str) -> LostFrame | None:
+        """Stop to wait for a shot; None where its frame had come."""
         for index, waiting in enumerate(self._waiting):
             if waiting.shot == shot:
                 del self._waiting[index]
-                if at is not None:
-                    self._failed_until = at + self._window.end_s
                 return self.missing(shot, reason)
         return None
 
@@ -105,6 +103,8 @@ class ViewPairing:
         for index, waiting in enumerate(self._waiting):
             if waiting.begin <= captured <= waiting.end:
                 del self._waiting[index]
+                if waiting.shot == self._in_flight:
+                    self._in_flight, self._fired_until = None, -math.inf
                 return given(item, waiting.shot)
         return None
 

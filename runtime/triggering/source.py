@@ -195,6 +195,7 @@ class TriggeredSource:
                 self._changed.notify_all()
             if not wanted:
                 continue
+            fault = ""
             try:
                 if not isinstance(source, Triggerable):
                     raise InputError("it takes no software trigger")
@@ -202,13 +203,10 @@ class TriggeredSource:
             except Exception as error:  # the thread must outlive it: there are more triggers to come
                 if not isinstance(error, JetspectError):
                     log.exception("the trigger did not reach the camera")
-                with self._changed:
-                    reason = f"the trigger did not reach the camera: {error}"
-                    self._desk.give_up(shot, reason, time.monotonic())
-                    self._changed.notify_all()
-            else:
-                with self._changed:
-                    self._desk.fired(shot, time.monotonic())
+                fault = str(error) or type(error).__name__
+            with self._changed:
+                self._desk.fired(shot, time.monotonic(), fault)
+                self._changed.notify_all()
 
     def _tick(self) -> None:
         try:
