@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from types import TracebackType
 
 from jetspect.errors import InputError, JetspectError
@@ -49,15 +50,17 @@ class TriggeredSource:
         self._changed = threading.Condition()  # guards both
         self._stop = threading.Event()
         self._running = False
+        self._refusing = False
         self._reading = 0
         self._failure: BaseException | None = None
         soft = isinstance(settings, FiredTrigger) and settings.fire == "software"
         self._to_fire = {name: queue.SimpleQueue[Shot | None]() for name in self._views if soft}
 
-    def trigger(self, part_id: str | None = None) -> Shot:
+    def trigger(self, part_id: str | None = None, ago_s: float = 0.0) -> Shot:
         """Ask every camera for a frame of a part; without a name it gets the next shot of the open part, or is a new one.
 
-        Callable from any thread, does not wait. Once it returns there will be a result for every camera.
+        Callable from any thread, does not wait. Once it returns there will be a result for every camera. ``ago_s``: how long
+        ago the part was there.
 
         Raises
         ------
@@ -71,7 +74,9 @@ class TriggeredSource:
                 )
             if len(self._desk.ready) >= _MOST_READY:
                 raise InputError("no triggers are taken now: results cannot be recorded; see the station's alarms")
-            first, to_fire = self._desk.trigger(part_id, utc_now(), self._dating.look())
+            first, to_fire = self._desk.trigger(
+                part_id, utc_now() - timedelta(seconds=ago_s), self._dating.look() - ago_s
+            )
             self._changed.notify_all()
         for shot in to_fire:
             if shot.view in self._to_fire:
@@ -208,12 +213,15 @@ class TriggeredSource:
                 self._desk.fired(shot, time.monotonic(), fault)
                 self._changed.notify_all()
 
-    def _tick(self) -> None:
+    def _tick(self, ago_s: float = 0.0) -> None:
         try:
-            self.trigger()
+            self.trigger(ago_s=ago_s)
         except InputError as error:
-            if not self._stop.is_set():
-                log.error("a trigger was not taken: %s", error)
+            if not self._stop.is_set() and not self._refusing:  # once: there may be a thousand a second
+                log.error("a trigger was not taken, nor may those after it be: %s", error)
+            self._refusing = True
+        else:
+            self._refusing = False
 
 
 def _thread(name: str, work: Callable[..., None], *arguments: object) -> threading.Thread:

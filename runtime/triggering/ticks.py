@@ -55,10 +55,14 @@ class Travel:
         return new
 
 
-def run_encoder(settings: EncoderTrigger, trigger: Callable[[], object], stop: threading.Event) -> None:
-    """Call ``trigger`` at each pitch until stopped. A counter that cannot be read for a moment is tried again."""
+def run_encoder(settings: EncoderTrigger, trigger: Callable[[float], object], stop: threading.Event) -> None:
+    """Call ``trigger`` at each pitch until stopped, with the seconds since it was reached.
+
+    A counter that cannot be read for a moment is tried again. What went by meanwhile is dated evenly: its place is no longer
+    before the cameras, so a picture of now must not stand for it.
+    """
     travel = Travel(settings.counts_per_mm * settings.pitch_mm, settings.wraps_at)
-    told = False
+    told, read_at = False, time.monotonic()
     while not stop.wait(settings.poll_ms / 1e3):
         try:
             new = travel.read(read_count(settings.count_file))
@@ -67,7 +71,7 @@ def run_encoder(settings: EncoderTrigger, trigger: Callable[[], object], stop: t
                 log.error("%s; trying again, no trigger comes until then", error)
             told = True
             continue
-        told = False
+        told, before, read_at = False, read_at, time.monotonic()
         if new is None:
             log.error(
                 "%s moved by more than %d pitches within %g ms, which is not believed: going on from there; check the wiring "
@@ -77,8 +81,8 @@ def run_encoder(settings: EncoderTrigger, trigger: Callable[[], object], stop: t
                 settings.poll_ms,
             )
             continue
-        for _ in range(new):
-            trigger()
+        for number in range(1, new + 1):
+            trigger((read_at - before) * (new - number) / new)
 
 
 def read_count(path: Path) -> int:

@@ -349,6 +349,25 @@ def test_a_timer_and_an_encoder_trigger_too(line: Callable[..., Line], tmp_path:
     assert told(other.items)[0][1:] == ("", "frame")
 
 
+def test_a_pitch_that_went_by_gets_no_picture_of_now(line: Callable[..., Line]) -> None:
+    for fire, camera in (("software", Camera()), ("next_frame", Camera(period_s=0.005))):
+        running = line({"": camera}, MqttTrigger(fire=fire, deadline_ms=100, transfer_ms=0))
+        running.trigger("P0")
+        running.wait(1)
+        running.source.trigger("long ago", 0.5)
+        running.source.trigger("now")
+        assert sorted(told(running.wait(3))) == [("P0", "", "frame"), ("long ago", "", "lost"), ("now", "", "frame")], (
+            fire
+        )
+
+
+def test_triggers_that_are_not_taken_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    source = TriggeredSource({"": Camera()}, TimerTrigger(period_s=0.001))
+    for _ in range(10):
+        source._tick()
+    assert len(caplog.records) == 1
+
+
 def test_what_a_killed_station_owes_comes_first(line: Callable[..., Line]) -> None:
     owed = LostFrame("x", "restarted", part_id="old")
     running = line({"": Camera()}, MqttTrigger(fire="software", deadline_ms=50), left_over=[owed])

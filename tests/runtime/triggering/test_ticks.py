@@ -71,7 +71,7 @@ def test_an_encoder_triggers_at_each_pitch_and_survives_a_missing_file(
     path.write_text("100\n")
     settings = EncoderTrigger(count_file=path, counts_per_mm=4, pitch_mm=25, poll_ms=1)
     stop, seen = threading.Event(), threading.Semaphore(0)
-    thread = threading.Thread(target=run_encoder, args=(settings, seen.release, stop))
+    thread = threading.Thread(target=run_encoder, args=(settings, lambda _: seen.release(), stop))
     thread.start()
 
     def move(count: int) -> None:
@@ -97,6 +97,25 @@ def test_an_encoder_triggers_at_each_pitch_and_survives_a_missing_file(
         thread.join()
     assert "cannot be read" in caplog.records[0].message
     assert "not believed" in caplog.records[1].message
+
+
+def test_what_passed_while_the_count_could_not_be_read_is_as_old_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "count"
+    path.write_text("0")
+    settings = EncoderTrigger(count_file=path, counts_per_mm=1, pitch_mm=10, poll_ms=100)
+    stop, ages = threading.Event(), []
+
+    def trigger(ago_s: float) -> None:
+        ages.append(ago_s)
+        if len(ages) == 4:
+            stop.set()
+
+    thread = threading.Thread(target=run_encoder, args=(settings, trigger, stop))
+    thread.start()
+    time.sleep(0.15)
+    path.write_text("40")
+    thread.join(timeout=5)
+    assert ages == pytest.approx([0.075, 0.05, 0.025, 0.0], rel=0.5)
 
 
 def test_a_timer_keeps_its_rate() -> None:
