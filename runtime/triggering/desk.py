@@ -88,13 +88,20 @@ class Desk:
         """Give up what cannot come any more."""
         for pairing in self._pairings.values():
             self.ready.extend(pairing.expire(now))
-        limit = f"{self._settings.part_timeout_s:g} s (trigger.part_timeout_s)"
-        self._abandon(self._book.expire(now), f"the trigger for this shot did not come within {limit}")
+        if now >= self._not_before():
+            limit = f"{self._settings.part_timeout_s:g} s (trigger.part_timeout_s)"
+            self._abandon(self._book.expire(now), f"the trigger for this shot did not come within {limit}")
 
     def next_s(self) -> float | None:
         """Return when :meth:`expire` may have something to do."""
-        times = [pairing.next_s() for pairing in self._pairings.values()] + [self._book.next_s()]
+        times = [pairing.next_s() for pairing in self._pairings.values()]
+        part = self._book.next_s()
+        times.append(None if part is None else max(part, self._not_before()))
         return min((at for at in times if at is not None), default=None)
+
+    def _not_before(self) -> float:
+        """Return until when a frame that starts the next shot may wait in its camera."""
+        return max(pairing.not_before for pairing in self._pairings.values())
 
     def give_up_all(self, reason: str) -> None:
         for pairing in self._pairings.values():

@@ -46,7 +46,8 @@ class ViewPairing:
         self._window = window
         self._waiting: deque[_Waiting] = deque()
         self._held: deque[tuple[Frame | LostFrame, float]] = deque()
-        self._not_before = float("-inf")
+        self.not_before = float("-inf")
+        """Until then nothing is given up."""
         self._in_flight: Shot | None = None
         self._fired_until = float("-inf")  # until then its frame may be captured
         self._missed = 0
@@ -129,11 +130,11 @@ class ViewPairing:
 
     def held_back(self) -> None:
         """Say that frames are not taken from now on: nothing is given up that may wait in the camera."""
-        self._not_before = math.inf
+        self.not_before = math.inf
 
     def resumed(self, now: float) -> None:
         """Say that frames are taken again: those that waited meanwhile still count."""
-        self._not_before = now + self._window.transfer_s
+        self.not_before = now + self._window.transfer_s
 
     def next_s(self) -> float | None:
         """Return when :meth:`expire` may have something to do."""
@@ -162,7 +163,7 @@ class ViewPairing:
         return self._missed
 
     def _due(self, waiting: _Waiting) -> float:
-        return max(waiting.end + self._window.transfer_s, self._not_before)
+        return max(waiting.end + self._window.transfer_s, self.not_before)
 
     def _late(self) -> str:
         return (
