@@ -104,7 +104,8 @@ class ViewPairing:
         for index, waiting in enumerate(self._waiting):
             if waiting.begin <= captured <= waiting.end:
                 del self._waiting[index]
-                if waiting.shot == self._in_flight:
+                # The time of a lost frame may be a guess, so another's: then this one's may still come.
+                if waiting.shot == self._in_flight and isinstance(item, Frame):
                     self._in_flight, self._fired_until = None, -math.inf
                 return given(item, waiting.shot)
         return None

@@ -164,6 +164,18 @@ def test_the_next_trigger_need_not_wait_where_the_frame_came_before_the_answer()
     assert pairing.may_fire(second, 0.03)
 
 
+def test_a_lost_frame_does_not_say_that_the_camera_is_done() -> None:
+    """Its time may be a guess: it was the one before, and the frame of P1 comes into the window of P2."""
+    pairing = ViewPairing("", SOFT)
+    first, second = shot(1), shot(2)
+    pairing.ask(first, 0.0)
+    pairing.may_fire(first, 0.0)
+    assert pairing.take(LostFrame("f0", "packets were lost"), 0.01) is not None
+    pairing.fired(first, 0.02)
+    pairing.ask(second, 0.03)
+    assert not pairing.may_fire(second, 0.03)
+
+
 def test_a_shot_that_waited_too_long_for_its_camera_is_not_fired() -> None:
     pairing = ViewPairing("", SOFT)
     asked = shot(1)
