@@ -108,10 +108,6 @@ class Desk:
             self.ready.extend(pairing.clear(reason))
         self._abandon(self._book.close(), reason)
 
-    def waiting(self) -> int:
-        """Return how many triggers wait for their frames."""
-        return max(pairing.waiting() for pairing in self._pairings.values())
-
     def images(self) -> int:
         """Return how many frames are ready."""
         return sum(isinstance(item, Frame) for item in self.ready)
