@@ -11,7 +11,7 @@ from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.options import DeviceOptions
-from jetspect.runtime.frames import Source, utc_now
+from jetspect.runtime.frames import LostFrame, Source, utc_now
 from jetspect.runtime.parts import PartMerger
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
@@ -51,6 +51,9 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
         inspector = opened.enter_context(ViewInspectors(bundle, opened.enter_context(engine), config.inspectors))
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
         evidence = EvidenceStore(config.evidence) if config.evidence is not None else None
+        begun = _begun_parts(
+            config, outbox, topics.result
+        )  # before old results are forgotten: they may be of such a part
         keeper = Keeper(outbox, evidence, keep_hours=config.outbox.keep_hours, max_mb=config.outbox.max_mb)
         keeper.tidy()
         device = probe().as_dict()
@@ -68,8 +71,8 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             )
 
         broker = config.broker
-        source, merger = _open_cameras(config, outbox, topics.result)
-        opened.enter_context(source)
+        merger, owed = begun
+        source = opened.enter_context(_open_cameras(config, owed))
         trigger = None
         if isinstance(source, TriggeredSource) and isinstance(config.trigger, MqttTrigger):
             trigger = source.trigger
@@ -92,19 +95,22 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
     return station
 
 
-def _open_cameras(config: StationConfig, outbox: Outbox, topic: str) -> tuple[Source, PartMerger]:
-    """Open the source, or every view; with what is known of parts that were not complete at the last end."""
+def _begun_parts(config: StationConfig, outbox: Outbox, topic: str) -> tuple[PartMerger, tuple[LostFrame, ...]]:
+    """Return what is known of parts that were not complete at the last end, and what they lack."""
+    if config.trigger is None:
+        return PartMerger(), ()
+    return unfinished_parts(outbox, topic, list(config.sources), config.trigger.shots)
+
+
+def _open_cameras(config: StationConfig, owed: tuple[LostFrame, ...]) -> Source:
+    """Open the source, or every view."""
     trigger = config.trigger
     with ExitStack() as opened:
         cameras = {name: opened.enter_context(open_source(settings)) for name, settings in config.sources.items()}
-        if trigger is None:
-            opened.pop_all()
-            return cameras[""], PartMerger()
-        merger, owed = unfinished_parts(outbox, topic, list(cameras), trigger.shots)
         if isinstance(trigger, EncoderTrigger):
             read_count(trigger.count_file)
         opened.pop_all()
-        return TriggeredSource(cameras, trigger, owed), merger
+    return cameras[""] if trigger is None else TriggeredSource(cameras, trigger, owed)
 
 
 def _device(config: StationConfig) -> DeviceOptions:

@@ -31,7 +31,7 @@ class Triggers:
 
     def __init__(self, trigger: Trigger, max_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._trigger, self._max_bytes, self._clock = trigger, max_bytes, clock
-        self._done: OrderedDict[str, TriggerReply] = OrderedDict()
+        self._done: OrderedDict[str, tuple[TriggerCommand, TriggerReply]] = OrderedDict()
         self._allowed, self._counted_at = PER_S, clock()
         self._complain = Seldom(clock=clock)
         self.refused = 0
@@ -53,8 +53,9 @@ class Triggers:
         except ValidationError as error:
             return _no(asked, first_fault(error))
         # A message at QoS 1 may come twice; a part is pictured once.
-        if (before := self._done.get(wanted.request_id)) is not None:
-            return before
+        if (known := self._done.get(wanted.request_id)) is not None:
+            before, reply = known
+            return reply if before == wanted else _no(asked, _used_before(wanted, before))
         if not self._in_time():
             return _no(asked, f"more than {PER_S:g} triggers a second; check what sends them")
         try:
@@ -68,7 +69,7 @@ class Triggers:
             shot=shot.number,
             triggered_at=shot.triggered_at,
         )
-        self._done[wanted.request_id] = reply
+        self._done[wanted.request_id] = wanted, reply
         if len(self._done) > _REMEMBERED:
             self._done.popitem(last=False)
         return reply
@@ -85,3 +86,8 @@ class Triggers:
 
 def _no(asked: Asked, reason: str) -> TriggerReply:
     return TriggerReply(request_id=readable_id(asked.payload), accepted=False, reason=reason)
+
+
+def _used_before(asked: TriggerCommand, before: TriggerCommand) -> str:
+    """Say why this is not the same message again: its sender must not believe that this part is pictured."""
+    return f"request_id {asked.request_id} was part_id {before.part_id} before; give each trigger its own request_id"

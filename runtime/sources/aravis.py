@@ -170,8 +170,11 @@ class AravisCamera:
 
     def fire(self) -> None:
         """Trigger it by software. Raises SourceError where it does not answer."""
+        handle = self.handle
+        if handle is None:  # closed by the thread that takes its frames
+            raise SourceError(f"{self.name} is not there; it is opened again as soon as it answers")
         try:
-            self.handle.software_trigger()
+            handle.software_trigger()
         except self._error as error:
             raise SourceError(f"{self.name} does not take the trigger: {error.message}") from error
 

@@ -128,8 +128,8 @@ class GigeSource(LiveSource):
         self._block = None
         try:
             camera.start(self._settings.buffers, resend=self._settings.resend)
+            self._capturing = camera  # first: who sees that it is there may trigger it
             self._up()
-            self._capturing = camera
             yield from self._grabs(camera)
         finally:
             self._capturing = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,11 +26,18 @@ _LONGEST_AGE_NS = 10_000_000_000
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image as it came, and how many before it gave way to newer ones. ``age_s``: how long ago it was captured."""
+    """One image as it came, and how many before it gave way to newer ones.
+
+    Attributes
+    ----------
+    age_s, dropped_age_s
+        How long ago it was captured, and the first of those that gave way.
+    """
 
     sample: Any
     age_s: float
     dropped_before: int
+    dropped_age_s: float
 
 
 def require_gst() -> Any:
@@ -64,19 +72,21 @@ class Samples:
         self._size = size
         self._drop = drop
         self._waiting: deque[tuple[Any, float]] = deque()
-        self._dropped = 0
+        self._dropped, self._dropped_at = 0, 0.0
         self._closed = False
         self._changed = threading.Condition()
 
     def put(self, sample: Any, age_s: float) -> None:
-        """Add a sample; a full queue lets its oldest one go, or waits."""
+        """Add a sample; a full queue lets its oldest one go, or waits. It goes on to age here."""
+        captured = time.monotonic() - age_s
         with self._changed:
             while not self._drop and len(self._waiting) >= self._size and not self._closed:
                 self._changed.wait()
             if len(self._waiting) >= self._size:
-                self._waiting.popleft()
+                gone = self._waiting.popleft()
+                self._dropped_at = self._dropped_at if self._dropped else gone[1]
                 self._dropped += 1
-            self._waiting.append((sample, age_s))
+            self._waiting.append((sample, captured))
             self._changed.notify_all()
 
     def get(self, timeout_s: float) -> Sample | None:
@@ -85,10 +95,10 @@ class Samples:
                 self._changed.wait(timeout_s)
             if not self._waiting:
                 return None
-            sample, age_s = self._waiting.popleft()
+            (sample, captured), now = self._waiting.popleft(), time.monotonic()
             dropped, self._dropped = self._dropped, 0
             self._changed.notify_all()
-            return Sample(sample, age_s, dropped)
+            return Sample(sample, now - captured, dropped, now - (self._dropped_at if dropped else captured))
 
     def close(self) -> None:
         """Make nobody wait any more."""

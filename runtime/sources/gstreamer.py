@@ -102,9 +102,11 @@ class GStreamerSource(LiveSource):
 
     def _items(self, taken: Sample) -> Iterator[Frame | LostFrame]:
         self._count(missed=self._counters.missed + taken.dropped_before)
-        for _ in range(taken.dropped_before):
-            yield self._lost("dropped in the appsink: frames come faster than they are taken", cause=LostCause.MISSED)
-        at = utc_now() - timedelta(seconds=taken.age_s)
+        now = utc_now()
+        at, first = now - timedelta(seconds=taken.age_s), now - timedelta(seconds=taken.dropped_age_s)
+        for number in range(taken.dropped_before):
+            then = first + (at - first) * number / taken.dropped_before
+            yield self._lost("dropped in the appsink: frames come faster than they are taken", then, LostCause.MISSED)
         try:
             image = check_array(image_of(taken.sample), "the image")
         except (InputError, SourceError) as error:

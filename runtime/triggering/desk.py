@@ -34,19 +34,36 @@ class Desk:
         shots = self._open(part_id, at_utc, now)
         return shots[0], [shot for shot in shots if self._ask(shot, now)]
 
-    def fired(self, shot: Shot, now: float) -> None:
-        """The camera has the trigger."""
-        self._pairings[shot.view].fired(shot, now)
+    def may_fire(self, shot: Shot, now: float) -> bool:
+        """The camera is about to be triggered; False where it must not be: its frame would be late, or mistaken for another."""
+        if self._pairings[shot.view].may_fire(shot, now):
+            return True
+        self._give_up(
+            shot,
+            "the camera was not triggered: it was slow to take the trigger before, whose frame may still come, or it is too "
+            "late for this one (trigger.deadline_ms)",
+        )
+        return False
 
-    def give_up(self, shot: Shot, reason: str) -> None:
-        """The frame of a shot cannot come."""
+    def fired(self, shot: Shot, now: float, fault: str = "") -> None:
+        """The camera answered to the trigger; ``fault``: why not."""
+        self._pairings[shot.view].fired(shot, now)
+        if fault:
+            self._give_up(shot, f"the trigger did not reach the camera: {fault}")
+
+    def _give_up(self, shot: Shot, reason: str) -> None:
         gone = self._pairings[shot.view].give_up(shot, reason)
         if gone is not None:
             self.ready.append(gone)
 
-    def came(self, view: str, item: Frame | LostFrame, captured: float) -> None:
-        """Take what a camera sent."""
+    def came(self, view: str, item: Frame | LostFrame, captured: float | None, now: float) -> None:
+        """Take what a camera sent; ``captured``: None where nobody knows when."""
         pairing = self._pairings[view]
+        if captured is None and isinstance(self._settings, CameraTrigger) and len(self._pairings) == 1:
+            captured = now  # a part of its own, whenever that was
+        if captured is None:
+            pairing.unasked += 1
+            return
         found = pairing.take(item, captured)
         if found is None and isinstance(self._settings, CameraTrigger):
             for shot in self._open(None, item.captured_at, captured):
@@ -59,6 +76,10 @@ class Desk:
         else:
             self.ready.append(found)
 
+    def held_back(self, view: str) -> None:
+        """The frames of a camera are not taken from now on."""
+        self._pairings[view].held_back()
+
     def resumed(self, view: str, now: float) -> None:
         """The frames of a camera were not taken until now."""
         self._pairings[view].resumed(now)
@@ -67,22 +88,25 @@ class Desk:
         """Give up what cannot come any more."""
         for pairing in self._pairings.values():
             self.ready.extend(pairing.expire(now))
-        limit = f"{self._settings.part_timeout_s:g} s (trigger.part_timeout_s)"
-        self._abandon(self._book.expire(now), f"the trigger for this shot did not come within {limit}")
+        if now >= self._not_before():
+            limit = f"{self._settings.part_timeout_s:g} s (trigger.part_timeout_s)"
+            self._abandon(self._book.expire(now), f"the trigger for this shot did not come within {limit}")
 
     def next_s(self) -> float | None:
         """Return when :meth:`expire` may have something to do."""
-        times = [pairing.next_s() for pairing in self._pairings.values()] + [self._book.next_s()]
+        times = [pairing.next_s() for pairing in self._pairings.values()]
+        part = self._book.next_s()
+        times.append(None if part is None else max(part, self._not_before()))
         return min((at for at in times if at is not None), default=None)
+
+    def _not_before(self) -> float:
+        """Return until when a frame that starts the next shot may wait in its camera."""
+        return max(pairing.not_before for pairing in self._pairings.values())
 
     def give_up_all(self, reason: str) -> None:
         for pairing in self._pairings.values():
             self.ready.extend(pairing.clear(reason))
         self._abandon(self._book.close(), reason)
-
-    def waiting(self) -> int:
-        """Return how many triggers wait for their frames."""
-        return max(pairing.waiting() for pairing in self._pairings.values())
 
     def images(self) -> int:
         """Return how many frames are ready."""
@@ -125,4 +149,4 @@ def _window(settings: TriggerKind) -> Window:
     if settings.fire == "next_frame":
         return Window(settings.delay_ms / 1e3, deadline_s, transfer_s, apart=False)
     early_s = settings.early_ms / 1e3 if isinstance(settings, MqttTrigger) else 0.0
-    return Window(-early_s, deadline_s, transfer_s, apart=True)
+    return Window(-early_s, deadline_s, transfer_s, apart=True, fired=settings.fire == "software")

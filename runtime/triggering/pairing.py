@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -16,13 +17,14 @@ class Window:
     """When the frame of a trigger may be captured, in seconds after it.
 
     ``apart``: two triggers whose windows touch cannot be told apart, as the camera takes one frame for each. A camera that runs
-    freely gives each its own frame.
+    freely gives each its own frame. ``fired``: the window opens when the camera is being triggered, and no frame counts before.
     """
 
     begin_s: float
     end_s: float
     transfer_s: float
     apart: bool
+    fired: bool = False
 
 
 @dataclass
@@ -44,7 +46,10 @@ class ViewPairing:
         self._window = window
         self._waiting: deque[_Waiting] = deque()
         self._held: deque[tuple[Frame | LostFrame, float]] = deque()
-        self._not_before = float("-inf")
+        self.not_before = float("-inf")
+        """Until then nothing is given up."""
+        self._in_flight: Shot | None = None
+        self._fired_until = float("-inf")  # until then its frame may be captured
         self._missed = 0
         self.unasked = 0
         """Frames that belong to no trigger."""
@@ -62,16 +67,29 @@ class ViewPairing:
             return self.missing(
                 shot,
                 f"the trigger came too early: the frame of part {other} may still come, and both could be mistaken for each "
-                f"other; leave at least deadline_ms between two triggers ({apart_ms:g} ms here), or lower it",
+                f"other; leave at least {apart_ms:g} ms between two triggers, or lower deadline_ms",
             )
-        self._waiting.append(_Waiting(shot, begin, end))
+        self._waiting.append(_Waiting(shot, math.inf if self._window.fired else begin, end))
         return None
 
+    def may_fire(self, shot: Shot, at: float) -> bool:
+        """Open the window of a shot, as its camera is triggered now; False where that is too late or another's frame may come.
+
+        A camera that is slow to answer holds up the triggers behind it.
+        """
+        mine = next((w for w in self._waiting if w.shot == shot), None)
+        if mine is None or at > mine.end or at <= self._fired_until:
+            return False
+        mine.begin, self._in_flight, self._fired_until = at, shot, math.inf  # until it answers
+        return True
+
     def fired(self, shot: Shot, at: float) -> None:
-        """Count the deadline from when the camera had the trigger."""
-        for waiting in self._waiting:
-            if waiting.shot == shot:
-                waiting.end = at + self._window.end_s
+        """Say that the camera answered, or gave up to answer: it may have taken the trigger as late as that.
+
+        The frame of a shot counts until ``end_s`` after it was asked for; this is for how long it may be mistaken for another.
+        """
+        if self._in_flight == shot:
+            self._fired_until = at + self._window.end_s
 
     def give_up(self, shot: Shot, reason: str) -> LostFrame | None:
         """Stop to wait for a shot; None where its frame had come."""
@@ -86,6 +104,9 @@ class ViewPairing:
         for index, waiting in enumerate(self._waiting):
             if waiting.begin <= captured <= waiting.end:
                 del self._waiting[index]
+                # The time of a lost frame may be a guess, so another's: then this one's may still come.
+                if waiting.shot == self._in_flight and isinstance(item, Frame):
+                    self._in_flight, self._fired_until = None, -math.inf
                 return given(item, waiting.shot)
         return None
 
@@ -103,18 +124,22 @@ class ViewPairing:
         while self._held and self._held[0][1] + abs(self._window.begin_s) + self._window.transfer_s < now:
             self._held.popleft()
             self.unasked += 1
-        gone = []
-        while self._waiting and self._due(self._waiting[0]) < now:
-            gone.append(self.missing(self._waiting.popleft().shot, self._late()))
-        return gone
+        gone = [w for w in self._waiting if self._due(w) < now]
+        if gone:
+            self._waiting = deque(w for w in self._waiting if self._due(w) >= now)
+        return [self.missing(w.shot, self._late()) for w in gone]
+
+    def held_back(self) -> None:
+        """Say that frames are not taken from now on: nothing is given up that may wait in the camera."""
+        self.not_before = math.inf
 
     def resumed(self, now: float) -> None:
-        """Say that frames were not taken until now: those that waited meanwhile still count."""
-        self._not_before = now + self._window.transfer_s
+        """Say that frames are taken again: those that waited meanwhile still count."""
+        self.not_before = now + self._window.transfer_s
 
     def next_s(self) -> float | None:
         """Return when :meth:`expire` may have something to do."""
-        return self._due(self._waiting[0]) if self._waiting else None
+        return min(map(self._due, self._waiting), default=None)
 
     def waiting(self) -> int:
         return len(self._waiting)
@@ -141,7 +166,7 @@ class ViewPairing:
         return self._missed
 
     def _due(self, waiting: _Waiting) -> float:
-        return max(waiting.end + self._window.transfer_s, self._not_before)
+        return max(waiting.end + self._window.transfer_s, self.not_before)
 
     def _late(self) -> str:
         return (

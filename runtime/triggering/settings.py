@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from jetspect.runtime.settings import LocalPath, Settings
 from jetspect.runtime.sources import SourceSettings
@@ -12,6 +12,8 @@ from jetspect.runtime.sources import SourceSettings
 
 class CommonTrigger(Settings):
     """What every kind of trigger has."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     deadline_ms: float = Field(
         500.0, gt=0, le=60_000, description="From the trigger to the first data of its frame; later it is a missed part"
@@ -81,6 +83,15 @@ class TimerTrigger(_Own):
     kind: Literal["timer"] = "timer"
     period_s: float = Field(ge=0.001, le=86_400, description="Seconds between two triggers")
 
+    @model_validator(mode="after")
+    def _before_it_closes(self) -> TimerTrigger:
+        if self.shots > 1 and self.period_s >= self.part_timeout_s:
+            raise ValueError(
+                f"part_timeout_s ({self.part_timeout_s:g}) must be longer than period_s ({self.period_s:g}), or the part is "
+                "closed before its next shot"
+            )
+        return self
+
 
 class EncoderTrigger(_Own):
     """``kind = "encoder"``: a picture each time the material has moved on by a fixed pitch."""
@@ -100,6 +111,13 @@ class EncoderTrigger(_Own):
         if value == 0:
             raise ValueError("must not be 0")
         return value
+
+    @model_validator(mode="after")
+    def _resolved(self) -> EncoderTrigger:
+        counts = abs(self.counts_per_mm) * self.pitch_mm
+        if counts < 1:
+            raise ValueError(f"pitch_mm is {counts:g} counts of the encoder: it must be at least one, make it longer")
+        return self
 
 
 TriggerKind = CameraTrigger | MqttTrigger | TimerTrigger | EncoderTrigger
@@ -124,6 +142,34 @@ def check_fitting(trigger: TriggerKind | None, sources: dict[str, SourceSettings
             raise ValueError(
                 f'trigger.fire = "next_frame" needs cameras that run freely; {_named(held)} waits for a trigger'
             )
+    if fire == "line":
+        free = [name for name, source in sources.items() if source.kind == "gige" and source.trigger is None]
+        if free:
+            raise ValueError(
+                f'trigger.fire = "line" needs cameras triggered by wire; {_named(free)} runs freely: name its input, '
+                'trigger = "Line1", or use fire = "next_frame"'
+            )
+    wheres = [source.where for source in sources.values() if source.kind == "gige"]
+    if len(set(wheres)) < len(wheres):
+        raise ValueError(f"one camera cannot be two views, got {', '.join(wheres)}")
+    if trigger is not None and not (trigger.kind == "camera" and len(sources) == 1):
+        for name, source in sources.items():
+            why = _without_time(source)
+            if why:
+                raise ValueError(
+                    f"frames are given to parts by when they were captured, which {_named([name])} does not tell: {why}"
+                )
+
+
+def _without_time(source: SourceSettings) -> str:
+    """Say why it is not known when the frames of a source came; empty where it is."""
+    if source.kind in ("folder", "video"):
+        return f'kind = "{source.kind}" knows only when a frame was read; use gige or gstreamer'
+    if source.kind == "replay":
+        return 'kind = "replay" has the times of the recording; use it without [trigger] or alone with kind = "camera"'
+    if source.kind == "gige" and source.clock == "camera":
+        return 'with clock = "camera" it may be up to a second off; leave clock out'
+    return ""
 
 
 def _named(names: list[str]) -> str:

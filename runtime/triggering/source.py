@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from types import TracebackType
 
 from jetspect.errors import InputError, JetspectError
 from jetspect.runtime.frames import Frame, LostFrame, Shot, Source, SourceCounters, Triggerable, utc_now
+from jetspect.runtime.triggering.dating import Dating
 from jetspect.runtime.triggering.desk import Desk
 from jetspect.runtime.triggering.settings import EncoderTrigger, FiredTrigger, TimerTrigger, TriggerKind
 from jetspect.runtime.triggering.ticks import run_encoder, run_timer
@@ -19,7 +22,6 @@ log = logging.getLogger(__name__)
 _AHEAD = 2  # frames of each camera that may be ready before they are taken
 _MOST_READY = 10_000  # lost ones too: results are not being recorded then
 _LOOK_S = 0.25
-_OLDEST_S = 60.0
 
 
 class TriggeredSource:
@@ -41,19 +43,24 @@ class TriggeredSource:
     def __init__(self, views: Mapping[str, Source], settings: TriggerKind, left_over: Iterable[LostFrame] = ()) -> None:
         self._views = dict(views)
         self._settings = settings
-        self._desk = Desk(list(self._views), settings, f"{utc_now():%Y%m%dT%H%M%S}", left_over)
-        self._changed = threading.Condition()  # guards the desk
+        # A machine without a clock of its own may start at the same time every morning.
+        prefix = f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._desk = Desk(list(self._views), settings, prefix, left_over)
+        self._dating = Dating()
+        self._changed = threading.Condition()  # guards both
         self._stop = threading.Event()
         self._running = False
+        self._refusing = False
         self._reading = 0
         self._failure: BaseException | None = None
         soft = isinstance(settings, FiredTrigger) and settings.fire == "software"
         self._to_fire = {name: queue.SimpleQueue[Shot | None]() for name in self._views if soft}
 
-    def trigger(self, part_id: str | None = None) -> Shot:
+    def trigger(self, part_id: str | None = None, ago_s: float = 0.0) -> Shot:
         """Ask every camera for a frame of a part; without a name it gets the next shot of the open part, or is a new one.
 
-        Callable from any thread, does not wait. Once it returns there will be a result for every camera.
+        Callable from any thread, does not wait. Once it returns there will be a result for every camera. ``ago_s``: how long
+        ago the part was there.
 
         Raises
         ------
@@ -67,7 +74,9 @@ class TriggeredSource:
                 )
             if len(self._desk.ready) >= _MOST_READY:
                 raise InputError("no triggers are taken now: results cannot be recorded; see the station's alarms")
-            first, to_fire = self._desk.trigger(part_id, utc_now(), time.monotonic())
+            first, to_fire = self._desk.trigger(
+                part_id, utc_now() - timedelta(seconds=ago_s), self._dating.look() - ago_s
+            )
             self._changed.notify_all()
         for shot in to_fire:
             if shot.view in self._to_fire:
@@ -140,7 +149,7 @@ class TriggeredSource:
                     if not self._desk.ready:
                         return None
                 else:
-                    self._desk.expire(time.monotonic())
+                    self._desk.expire(self._dating.look())
                     if not self._desk.ready:
                         self._changed.wait(self._wait_s())
             item = self._desk.ready.popleft()
@@ -156,12 +165,8 @@ class TriggeredSource:
     def _read(self, name: str) -> None:
         try:
             for item in self._views[name]:
-                age_s = (
-                    utc_now() - item.captured_at
-                ).total_seconds()  # short, so that a clock that jumps hardly matters
-                captured = time.monotonic() - min(max(age_s, 0.0), _OLDEST_S)
                 with self._changed:
-                    self._desk.came(name, item, captured)
+                    self._desk.came(name, item, self._dating.monotonic(item.captured_at), time.monotonic())
                     self._changed.notify_all()
                     self._hold_back(name)
         except BaseException as error:  # raised by the iteration
@@ -176,33 +181,47 @@ class TriggeredSource:
     def _hold_back(self, name: str) -> None:
         """Wait until frames are taken: memory is bounded, and what gives way are the camera's own buffers."""
         held = False
-        while self._desk.images() >= _AHEAD * len(self._views) and not self._stop.is_set():
+        while self._full() and not self._stop.is_set():
+            if not held:
+                self._desk.held_back(name)
             held = True
             self._changed.wait()
         if held:
             self._desk.resumed(name, time.monotonic())
 
+    def _full(self) -> bool:
+        return self._desk.images() >= _AHEAD * len(self._views) or len(self._desk.ready) >= _MOST_READY
+
     def _fire(self, name: str) -> None:
         source = self._views[name]
         while (shot := self._to_fire[name].get()) is not None:
+            with self._changed:
+                wanted = self._desk.may_fire(shot, time.monotonic())
+                self._changed.notify_all()
+            if not wanted:
+                continue
+            fault = ""
             try:
                 if not isinstance(source, Triggerable):
                     raise InputError("it takes no software trigger")
                 source.fire()
-            except JetspectError as error:
-                with self._changed:
-                    self._desk.give_up(shot, f"the trigger did not reach the camera: {error}")
-                    self._changed.notify_all()
-            else:
-                with self._changed:
-                    self._desk.fired(shot, time.monotonic())
+            except Exception as error:  # the thread must outlive it: there are more triggers to come
+                if not isinstance(error, JetspectError):
+                    log.exception("the trigger did not reach the camera")
+                fault = str(error) or type(error).__name__
+            with self._changed:
+                self._desk.fired(shot, time.monotonic(), fault)
+                self._changed.notify_all()
 
-    def _tick(self) -> None:
+    def _tick(self, ago_s: float = 0.0) -> None:
         try:
-            self.trigger()
+            self.trigger(ago_s=ago_s)
         except InputError as error:
-            if not self._stop.is_set():
-                log.error("a trigger was not taken: %s", error)
+            if not self._stop.is_set() and not self._refusing:  # once: there may be a thousand a second
+                log.error("a trigger was not taken, nor may those after it be: %s", error)
+            self._refusing = True
+        else:
+            self._refusing = False
 
 
 def _thread(name: str, work: Callable[..., None], *arguments: object) -> threading.Thread:

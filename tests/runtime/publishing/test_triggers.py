@@ -40,6 +40,15 @@ def test_the_same_request_pictures_once_and_is_answered_the_same() -> None:
     assert line.asked == ["P"]
 
 
+def test_a_name_that_was_used_for_another_part_is_refused() -> None:
+    line = Line()
+    assert line.send({"request_id": "r", "part_id": "P"}).accepted
+    other = line.send({"request_id": "r", "part_id": "Q"})
+    assert not other.accepted
+    assert "request_id r was part_id P before" in other.reason
+    assert line.asked == ["P"]
+
+
 def test_what_was_refused_may_be_sent_again_with_the_same_name() -> None:
     line = Line(fails="starting")
     assert line.send({"request_id": "r"}).reason == "starting"

@@ -233,6 +233,25 @@ def test_the_station_may_trigger_it(camera: Any, take: Callable[[Source], Any]) 
         source.fire()
 
 
+def test_a_camera_that_is_said_to_be_there_takes_a_trigger(
+    camera: Any, take: Callable[[Source], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera.start()
+    source = GigeSource(settings(trigger="Software", frame_rate_hz=None))
+    up = source._up
+    monkeypatch.setattr(source, "_up", lambda: (up(), source.fire()))
+    take(source).more(1)
+
+
+def test_a_camera_that_is_closed_just_then_says_so(camera: Any) -> None:
+    """A connection may break between looking at it and triggering."""
+    camera.start()
+    held = AravisCamera("127.0.0.1")
+    held.close()
+    with pytest.raises(SourceError, match="is not there"):
+        held.fire()
+
+
 def test_a_triggered_camera_may_wait_and_a_free_running_one_may_not(camera: Any, take: Callable[[Source], Any]) -> None:
     camera.start()
     waiting = take(GigeSource(settings(trigger="Line0", frame_rate_hz=None, timeout_s=0.2)))

@@ -18,6 +18,7 @@ import pytest
 
 from jetspect.errors import InputError, MissingDependencyError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source
+from jetspect.runtime.sources.gst_pipeline import Samples
 from jetspect.runtime.sources.gstreamer import GStreamerSettings, GStreamerSource
 
 SERVER = Path(__file__).resolve().parents[2] / "helpers" / "rtsp_server.py"
@@ -84,6 +85,20 @@ def test_a_slow_taker_gets_every_frame_dropped_in_its_place() -> None:
     assert slow.counters().missed == len(lost)
     assert {i.cause for i in lost} == {LostCause.MISSED}
     assert [i.frame_id for i in items] == [f"{n:08d}" for n in range(1, len(items) + 1)]
+    times = [i.captured_at for i in items]
+    assert times == sorted(times)
+
+
+def test_a_frame_goes_on_to_age_while_nobody_takes_it() -> None:
+    """Otherwise it would be taken for the part that is there when the line goes on."""
+    samples = Samples(2, drop=True)
+    for age_s in (0.5, 0.3, 0.2, 0.1):
+        samples.put("image", age_s)
+    time.sleep(0.2)
+    taken = samples.get(0)
+    assert taken is not None
+    assert 0.4 <= taken.age_s < 0.6
+    assert (taken.dropped_before, 0.7 <= taken.dropped_age_s < 0.9) == (2, True)
 
 
 def test_a_live_frame_has_the_time_of_its_capture() -> None:

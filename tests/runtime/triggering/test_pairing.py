@@ -15,6 +15,7 @@ from jetspect.runtime.triggering.pairing import HELD, ViewPairing, Window
 EXACT = Window(0.0, 0.1, 0.2, apart=True)
 FREE = Window(0.02, 0.1, 0.2, apart=False)
 EARLY = Window(-0.05, 0.1, 0.2, apart=True)
+SOFT = Window(0.0, 0.1, 0.2, apart=True, fired=True)
 IMAGE = np.zeros((2, 2), np.uint8)
 
 
@@ -113,13 +114,14 @@ def test_few_frames_are_held() -> None:
     assert pairing.unasked == 10 - HELD
 
 
-def test_the_deadline_counts_from_when_the_camera_had_the_trigger() -> None:
-    pairing = ViewPairing("", EXACT)
+def test_a_picture_that_the_camera_took_too_late_is_not_of_the_part() -> None:
+    """It answered after half a second: what is before it then may be the next part."""
+    pairing = ViewPairing("", SOFT)
     asked = shot(1)
     pairing.ask(asked, 0.0)
+    assert pairing.may_fire(asked, 0.01)
     pairing.fired(asked, 0.5)
-    assert pairing.expire(0.5) == []
-    assert pairing.take(frame(1), 0.55) is not None
+    assert pairing.take(frame(1), 0.45) is None
 
 
 def test_a_shot_whose_trigger_failed_is_given_up_once() -> None:
@@ -130,6 +132,78 @@ def test_a_shot_whose_trigger_failed_is_given_up_once() -> None:
     assert gone is not None
     assert gone.reason == "no answer"
     assert pairing.give_up(asked, "no answer") is None
+
+
+def test_no_frame_counts_for_a_trigger_that_the_camera_does_not_have_yet() -> None:
+    """The camera was slow to take P1: its frame is not that of P2, which comes after it."""
+    pairing = ViewPairing("", SOFT)
+    first, second, third = shot(1), shot(2), shot(3)
+    pairing.ask(first, 0.0)
+    assert pairing.may_fire(first, 0.09)
+    pairing.ask(second, 0.11)
+    assert not pairing.may_fire(second, 0.12)
+    assert pairing.take(frame(1), 0.12) is None
+    pairing.fired(first, 0.13)
+    assert not pairing.may_fire(second, 0.14), "P1's frame may come until 0.23"
+    pairing.ask(third, 0.22)
+    assert not pairing.may_fire(third, 0.225)
+    assert pairing.may_fire(third, 0.24)
+    taken = pairing.take(frame(2), 0.25)
+    assert taken is not None
+    assert taken.part_id == "P3"
+
+
+def test_the_next_trigger_need_not_wait_where_the_frame_came_before_the_answer() -> None:
+    pairing = ViewPairing("", SOFT)
+    first, second = shot(1), shot(2)
+    pairing.ask(first, 0.0)
+    pairing.may_fire(first, 0.0)
+    assert pairing.take(frame(1), 0.01) is not None
+    pairing.fired(first, 0.02)
+    pairing.ask(second, 0.03)
+    assert pairing.may_fire(second, 0.03)
+
+
+def test_a_lost_frame_does_not_say_that_the_camera_is_done() -> None:
+    """Its time may be a guess: it was the one before, and the frame of P1 comes into the window of P2."""
+    pairing = ViewPairing("", SOFT)
+    first, second = shot(1), shot(2)
+    pairing.ask(first, 0.0)
+    pairing.may_fire(first, 0.0)
+    assert pairing.take(LostFrame("f0", "packets were lost"), 0.01) is not None
+    pairing.fired(first, 0.02)
+    pairing.ask(second, 0.03)
+    assert not pairing.may_fire(second, 0.03)
+
+
+def test_a_shot_that_waited_too_long_for_its_camera_is_not_fired() -> None:
+    pairing = ViewPairing("", SOFT)
+    asked = shot(1)
+    pairing.ask(asked, 0.0)
+    assert not pairing.may_fire(asked, 0.11)
+
+
+def test_a_shot_that_was_given_up_is_not_fired_any_more() -> None:
+    pairing = ViewPairing("", SOFT)
+    asked = shot(1)
+    pairing.ask(asked, 0.0)
+    assert len(pairing.expire(1.0)) == 1
+    assert not pairing.may_fire(asked, 1.0)
+
+
+def test_a_camera_that_did_not_answer_may_have_taken_the_picture() -> None:
+    pairing = ViewPairing("", SOFT)
+    first, second, third = shot(1), shot(2), shot(3)
+    pairing.ask(first, 0.0)
+    pairing.may_fire(first, 0.0)
+    pairing.fired(first, 3.0)
+    pairing.give_up(first, "no answer")
+    pairing.ask(second, 3.05)
+    assert not pairing.may_fire(second, 3.05)
+    assert pairing.take(frame(1), 3.06) is None
+    pairing.give_up(second, "not fired")
+    pairing.ask(third, 3.11)
+    assert pairing.may_fire(third, 3.11)
 
 
 def test_frames_that_waited_to_be_taken_still_count() -> None:

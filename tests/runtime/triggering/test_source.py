@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from jetspect.errors import InputError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
+from jetspect.runtime.frames import Frame, LostFrame, SourceCounters, utc_now
 from jetspect.runtime.sources.stoppable import StoppableSource
 from jetspect.runtime.triggering.settings import (
     CameraTrigger,
@@ -35,8 +36,14 @@ class Camera(StoppableSource):
         self._released: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._taken = 0
         self.deaf = False
+        self.fault: Exception | None = None
+        self.slow_s: list[float] = []
 
     def fire(self) -> None:
+        if self.slow_s:
+            time.sleep(self.slow_s.pop(0))
+        if self.fault is not None:
+            raise self.fault
         if self.deaf:
             raise SourceError("camera does not answer")
         self.release()
@@ -57,7 +64,10 @@ class Camera(StoppableSource):
             elif not self._released.get():
                 return
             self._taken += 1
-            yield Frame(IMAGE, f"{self._taken}")
+            yield self.frame(f"{self._taken}")
+
+    def frame(self, frame_id: str) -> Frame | LostFrame:
+        return Frame(IMAGE, frame_id)
 
 
 class Line:
@@ -148,6 +158,29 @@ def test_a_camera_that_does_not_take_the_trigger_costs_its_frame_only(line: Call
     assert "the trigger did not reach the camera: camera does not answer" in gone.reason
 
 
+def test_a_camera_that_is_slow_to_take_the_trigger_gets_no_part_wrong(line: Callable[..., Line]) -> None:
+    camera = Camera()
+    camera.slow_s = [0.3]
+    running = line({"": camera}, MqttTrigger(fire="software", deadline_ms=20, transfer_ms=10))
+    running.trigger("P1")
+    time.sleep(0.28)
+    running.trigger("P2")  # P1's frame comes within P2's 20 ms
+    assert [kind for _, _, kind in told(running.wait(2))] == ["lost", "lost"]
+    assert camera._taken == 1
+
+
+def test_the_thread_that_triggers_outlives_what_it_does_not_know(line: Callable[..., Line]) -> None:
+    camera = Camera()
+    camera.fault = AttributeError("'NoneType' object has no attribute 'software_trigger'")
+    running = line({"": camera}, MqttTrigger(fire="software", deadline_ms=150, transfer_ms=10))
+    running.trigger("P1")
+    running.wait(1)
+    camera.fault = None
+    time.sleep(0.16)
+    running.trigger("P2")
+    assert told(running.wait(2)) == [("P1", "", "lost"), ("P2", "", "frame")]
+
+
 def test_a_trigger_without_a_frame_is_a_missed_part_within_its_deadline(line: Callable[..., Line]) -> None:
     running = line({"": Camera()}, MqttTrigger(fire="line", deadline_ms=50, transfer_ms=20))
     began = time.monotonic()
@@ -193,7 +226,7 @@ def test_pictures_of_several_cameras_on_one_wire_make_a_part(line: Callable[...,
 
 
 def test_shots_that_do_not_come_close_the_part(line: Callable[..., Line]) -> None:
-    running = line({"": Camera()}, MqttTrigger(fire="software", deadline_ms=20, shots=3, part_timeout_s=0.2))
+    running = line({"": Camera()}, MqttTrigger(fire="software", deadline_ms=200, shots=3, part_timeout_s=0.2))
     running.trigger("P1")
     running.wait(3)
     assert told(running.items) == [("P1", "", "frame"), ("P1", "", "lost"), ("P1", "", "lost")]
@@ -213,6 +246,64 @@ def test_triggers_while_nobody_takes_frames_are_not_lost(line: Callable[..., Lin
     assert "frame" in {kind for _, _, kind in told(running.items)}
 
 
+def test_a_frame_that_waited_for_minutes_is_not_taken_for_a_part_of_now(line: Callable[..., Line]) -> None:
+    class Stale(Camera):
+        def frame(self, frame_id: str) -> Frame:
+            return Frame(IMAGE, frame_id, utc_now() - timedelta(minutes=10))
+
+    camera = Stale()
+    running = line({"": camera}, MqttTrigger(fire="line", early_ms=10_000, deadline_ms=20, transfer_ms=0))
+    source = running.source
+    camera.release()
+    while source.counters().triggers.unasked == 0:  # type: ignore[union-attr]
+        source._desk._pairings[""].expire(time.monotonic() + 100)
+        time.sleep(0.002)
+    desk = source._desk
+    _shot, _ = desk.trigger("P1", utc_now(), time.monotonic() - 60.0)
+    camera.release()
+    assert told(running.wait(1)) == [("P1", "", "lost")]
+
+
+def test_lost_frames_wait_too_while_nobody_takes_them(
+    line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jetspect.runtime.triggering.source._MOST_READY", 20)
+
+    class Broken(Camera):
+        def frame(self, frame_id: str) -> LostFrame:
+            return LostFrame(frame_id, "packets were lost")
+
+    camera = Broken()
+    running = line({"": camera}, CameraTrigger())
+    running.hold.clear()
+    for _ in range(100):
+        camera.release()
+    time.sleep(0.1)
+    assert camera._taken <= 30
+    running.hold.set()
+    running.wait(100)
+
+
+def test_nothing_is_given_up_in_the_moment_when_frames_are_taken_again(line: Callable[..., Line]) -> None:
+    """All that stood ready is taken before the camera's thread wakes."""
+    camera = Camera()
+    running = line({"": camera}, MqttTrigger(fire="next_frame", deadline_ms=50, transfer_ms=0))
+    running.hold.clear()
+    for number in range(1, 4):
+        running.trigger(f"P{number}")
+        camera.release()
+        time.sleep(0.02)
+    running.trigger("P4")
+    camera.release()
+    time.sleep(0.1)
+    desk = running.source._desk
+    with running.source._changed:
+        desk.expire(time.monotonic())
+        assert not [i for i in desk.ready if isinstance(i, LostFrame)]
+    running.hold.set()
+    running.wait(4)
+
+
 def test_what_waits_when_the_station_stops_is_told(line: Callable[..., Line]) -> None:
     running = line({"top": Camera(), "side": Camera()}, MqttTrigger(fire="line", deadline_ms=60_000, shots=2))
     running.trigger("P1")
@@ -229,6 +320,16 @@ def test_a_camera_that_fails_for_good_ends_the_line_with_its_error(line: Callabl
     assert str(running.error) == "gone for good"
 
 
+def test_parts_named_by_the_station_differ_from_start_to_start(
+    line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the clock stands at the same time again: a machine without a battery, or two starts in a second."""
+    now = utc_now()
+    monkeypatch.setattr("jetspect.runtime.triggering.source.utc_now", lambda: now)
+    names = [line({"": Camera()}, MqttTrigger(fire="line")).trigger().part_id for _ in range(2)]
+    assert names[0] != names[1]
+
+
 def test_before_the_start_no_trigger_is_taken() -> None:
     source = TriggeredSource({"": Camera()}, MqttTrigger())
     with pytest.raises(InputError, match="send it again when it is online"):
@@ -236,7 +337,7 @@ def test_before_the_start_no_trigger_is_taken() -> None:
 
 
 def test_a_timer_and_an_encoder_trigger_too(line: Callable[..., Line], tmp_path: Path) -> None:
-    running = line({"": Camera()}, TimerTrigger(fire="software", period_s=0.05, deadline_ms=40))
+    running = line({"": Camera()}, TimerTrigger(fire="software", period_s=0.05, deadline_ms=200))
     running.wait(3)
     assert {kind for _, _, kind in told(running.items)} == {"frame"}
     count = tmp_path / "count"
@@ -246,6 +347,25 @@ def test_a_timer_and_an_encoder_trigger_too(line: Callable[..., Line], tmp_path:
     count.write_text("10")
     other.wait(1)
     assert told(other.items)[0][1:] == ("", "frame")
+
+
+def test_a_pitch_that_went_by_gets_no_picture_of_now(line: Callable[..., Line]) -> None:
+    for fire, camera in (("software", Camera()), ("next_frame", Camera(period_s=0.005))):
+        running = line({"": camera}, MqttTrigger(fire=fire, deadline_ms=100, transfer_ms=0))
+        running.trigger("P0")
+        running.wait(1)
+        running.source.trigger("long ago", 0.5)
+        running.source.trigger("now")
+        assert sorted(told(running.wait(3))) == [("P0", "", "frame"), ("long ago", "", "lost"), ("now", "", "frame")], (
+            fire
+        )
+
+
+def test_triggers_that_are_not_taken_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    source = TriggeredSource({"": Camera()}, TimerTrigger(period_s=0.001))
+    for _ in range(10):
+        source._tick()
+    assert len(caplog.records) == 1
 
 
 def test_what_a_killed_station_owes_comes_first(line: Callable[..., Line]) -> None:

@@ -126,6 +126,9 @@ def test_a_message_names_the_part_and_two_cameras_make_its_verdict(
         wait_for(lambda: len(plc.results) == 2)
         again = plc.ask({"request_id": "r1", "part_id": "P 17/4"})
         assert again == reply, "the same request starts nothing"
+        other = plc.ask({"request_id": "r1", "part_id": "P18"})
+        assert not other["accepted"], "another part under its number is no repetition"
+        assert "give each trigger its own request_id" in other["reason"]
         health = station.health()
         assert health.source.triggers is not None
         assert (health.source.triggers.asked, sum(health.parts.values())) == (1, 1)
@@ -223,6 +226,8 @@ def test_a_part_that_a_killed_station_had_begun_gets_its_verdict(tmp_path: Path,
 
 
 GIGE = {"kind": "gige", "ip": "127.0.0.9"}
+TIMER = {"kind": "timer", "period_s": 1}
+ENCODER = {"kind": "encoder", "count_file": "count", "counts_per_mm": 1, "pitch_mm": 10}
 
 
 @pytest.mark.parametrize(
@@ -250,6 +255,21 @@ GIGE = {"kind": "gige", "ip": "127.0.0.9"}
             "must be longer than delay_ms",
         ),
         ({"source": FREE, "trigger": {"kind": "bell"}}, "camera"),
+        ({"source": FREE, "trigger": {**TIMER, "shots": 2, "part_timeout_s": 1}}, "closed before its next shot"),
+        ({"source": FREE, "trigger": {**ENCODER, "counts_per_mm": float("nan")}}, "finite"),
+        ({"source": FREE, "trigger": {**ENCODER, "pitch_mm": float("inf")}}, "finite"),
+        ({"source": FREE, "trigger": {**ENCODER, "pitch_mm": 0.5}}, "0.5 counts of the encoder"),
+        (
+            {"source": GIGE, "trigger": {"kind": "mqtt", "fire": "line"}, "broker": {"host": "h"}},
+            "the source runs freely",
+        ),
+        (
+            {"view": [{"name": n, "source": GIGE} for n in "ab"], "trigger": TIMER},
+            "one camera cannot be two views, got 127.0.0.9, 127.0.0.9",
+        ),
+        ({"source": {**GIGE, "clock": "camera"}, "trigger": TIMER}, "up to a second off"),
+        ({"source": {"kind": "video", "device": "0"}, "trigger": TIMER}, "use gige or gstreamer"),
+        ({"source": {"kind": "replay", "path": "x"}, "trigger": TIMER}, "times of the recording"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_way_out(
