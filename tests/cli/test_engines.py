@@ -45,7 +45,10 @@ def test_tensorrt_finds_what_the_processor_finds(parts: Path, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--engine", "cuda"], "--engine 'cuda' is not known; use one of onnxruntime, onnxruntime-cuda, tensorrt"),
+        (
+            ["--engine", "cuda"],
+            "--engine 'cuda' is not known; use one of onnxruntime, openvino, onnxruntime-cuda, tensorrt, or auto",
+        ),
         (["--engine", "tensorrt"], "tensorrt"),
         (["--engine", "onnxruntime-cuda"], "onnxruntime-gpu"),
         (["--precision", "int4"], "precision 'int4' is not known"),

@@ -217,7 +217,8 @@ def test_a_graph_that_this_tensorrt_does_not_take_is_never_swapped(machine: Mach
     with pytest.raises(EngineError, match="has no int8 graph, it has fp32, fp16; choose one"):
         open_engine(small, kind="tensorrt", precision="int8")
     with pytest.raises(
-        EngineError, match="engine 'cuda' is not known; use one of onnxruntime, onnxruntime-cuda, tensorrt"
+        EngineError,
+        match="engine 'cuda' is not known; use one of onnxruntime, openvino, onnxruntime-cuda, tensorrt, or auto",
     ):
         open_engine(small, kind="cuda")
 
