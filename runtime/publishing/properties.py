@@ -17,7 +17,7 @@ class ResultProperties(Properties):
     """
 
     def __init__(self, seq: int, event_id: str) -> None:
-        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        self.__dict__.update(_PROTOTYPE)  # paho's own beginnings take longer than all the rest
         body = b"".join((_FIXED, _EVENT_ID, _text(event_id), _SEQ, _text(str(seq))))
         self.__dict__["packed"] = _length(len(body)) + body
 
@@ -46,3 +46,4 @@ _SCHEMA = str(ResultMessage.model_fields["schema_id"].default)
 _FIXED = b"\x01\x01" + b"\x03" + _text("application/json") + _USER_PROPERTY + _text("schema_id") + _text(_SCHEMA)
 _EVENT_ID = _USER_PROPERTY + _text("event_id")
 _SEQ = _USER_PROPERTY + _text("seq")
+_PROTOTYPE = dict(vars(Properties(PacketTypes.PUBLISH)))  # type: ignore[no-untyped-call]
