@@ -15,6 +15,7 @@ REACH_S = 15.0  # so long after a broker fault an answer may be lost with it
 CAUSES = {
     "no frame was captured within": "camera sent no frame in time",
     "the trigger did not reach the camera": "camera away when triggered",
+    "the camera was not triggered": "camera slow to take the trigger before",
     "packets of it": "packets lost",
     "it never came": "frame lost on the way",
     "came too early": "triggered too early",
