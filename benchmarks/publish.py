@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,20 @@ def bench_publish(
     commit = np.percentile(np.array(commit_s) * 1e3, (50, 99))
     puback = np.percentile(puback_ms, (50, 99, 100))
     size = len(result_message(inspection, _ADDRESS, 1, "0" * 36).payload())
-    took = PublishTimes(
-        rate, lines, seconds, len(puback_ms), len(puback_ms) / took_s, size, *map(float, commit), *map(float, puback)
+    return PublishTimes(
+        rate_wanted=rate,
+        lines=lines,
+        seconds=seconds,
+        results=len(puback_ms),
+        rate=len(puback_ms) / took_s,
+        payload_bytes=size,
+        commit_p50_ms=float(commit[0]),
+        commit_p99_ms=float(commit[1]),
+        puback_p50_ms=float(puback[0]),
+        puback_p99_ms=float(puback[1]),
+        puback_max_ms=float(puback[2]),
+        samples_ms=tuple(puback_ms),
     )
-    return replace(took, samples_ms=tuple(puback_ms))
 
 
 @contextmanager
