@@ -117,9 +117,15 @@ def check_writable(path: Path | None) -> None:
         return
     if path.is_dir():
         raise InputError(f"{path} is a folder; --history is a file of JSON lines")
-    parent = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"{path} cannot be written; choose another --history")
+    there = path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}; choose another --history") from error
 
 
 def read_records(where: str) -> list[Record]:
