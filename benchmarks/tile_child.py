@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,6 @@ from jetspect.benchmarks.process_memory import peak_mb
 from jetspect.benchmarks.stats import load_average
 from jetspect.benchmarks.tile_points import Accuracy, Conditions, Measured, Point, grid_of, stages_of
 from jetspect.errors import JetspectError
-from jetspect.evaluation.datasets.base import DataSet, Sample
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.base import DeviceEngine, Engine
@@ -30,6 +30,9 @@ from jetspect.runtime.frames import Frame
 from jetspect.runtime.inspector import Inspector, InspectorSettings
 from jetspect.runtime.publishing.messages import timings_ms
 from jetspect.runtime.region import TilingSettings
+
+if TYPE_CHECKING:  # kept out of a process whose memory is measured
+    from jetspect.evaluation.datasets.base import DataSet, Sample
 
 U8 = npt.NDArray[np.uint8]
 
