@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -27,9 +28,24 @@ from jetspect.runtime.triggering.ticks import read_count
 from jetspect.runtime.triggering.unfinished import unfinished_parts
 from jetspect.runtime.views import ViewInspectors
 
+Acknowledged = Callable[[list[int]], None]
 
-def build_station(config: StationConfig, *, on_result: Listener | None = None) -> Station:
+
+def build_station(
+    config: StationConfig,
+    *,
+    on_result: Listener | None = None,
+    source: Source | None = None,
+    on_acknowledged: Acknowledged | None = None,
+) -> Station:
     """Open every part of a station; those already open are closed again when one fails.
+
+    Parameters
+    ----------
+    source
+        In place of the cameras and the trigger of the file; the station closes it.
+    on_acknowledged
+        Called in the publisher's thread with the ``seq`` of results that the broker has taken.
 
     Raises
     ------
@@ -68,7 +84,9 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             )
 
         broker = config.broker
-        source, merger = _open_cameras(config, outbox, topics.result)
+        merger = PartMerger()
+        if source is None:
+            source, merger = _open_cameras(config, outbox, topics.result)
         opened.enter_context(source)
         trigger = None
         if isinstance(source, TriggeredSource) and isinstance(config.trigger, MqttTrigger):
@@ -88,8 +106,19 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             metrics=config.metrics,
             on_result=on_result,
         )
+        if publisher is not None and on_acknowledged is not None:
+            publisher.on_acknowledged = _both(publisher.on_acknowledged, on_acknowledged)
         opened.pop_all()  # from here on the station closes them
     return station
+
+
+def _both(first: Acknowledged | None, second: Acknowledged) -> Acknowledged:
+    def tell(seqs: list[int]) -> None:
+        if first is not None:
+            first(seqs)
+        second(seqs)
+
+    return tell
 
 
 def _open_cameras(config: StationConfig, outbox: Outbox, topic: str) -> tuple[Source, PartMerger]:
