@@ -42,6 +42,7 @@ def as_dict(run: Arrivals) -> dict[str, Any]:
         "seconds": run.seconds,
         "sent": run.sent,
         "lost": run.lost,
+        "unknown": run.unknown,
         "ended_early": run.ended_early,
         "late_ms": run.late_ms,
         "trigger_to_puback_ms": quantiles(run.latency_ms),
@@ -52,15 +53,16 @@ def as_dict(run: Arrivals) -> dict[str, Any]:
 def as_record(name: str, run: Arrivals, found: Found | None, result: dict[str, Any]) -> Record:
     """Return the line of history; ``run`` is the one whose latencies count."""
     series, words = [], [f"{run.rate:.3g}/s"]
+    at = f"{run.rate:.4g}/s" if found is None else "a share of the highest rate"
     if run.latency_ms:
         series = [
-            Series(name="trigger to PUBACK", unit="ms", samples=thin(run.latency_ms)),
-            Series(name="trigger to outbox", unit="ms", samples=thin(run.recorded_ms)),
+            Series(name=f"{name}, trigger to PUBACK at {at}", unit="ms", samples=thin(run.latency_ms)),
+            Series(name=f"{name}, trigger to outbox at {at}", unit="ms", samples=thin(run.recorded_ms)),
         ]
         q = quantiles(run.latency_ms)
         words.append(f"trigger to PUBACK p50 {q['p50']:.1f} ms, p99 {q['p99']:.1f} ms")
     if found is not None and found.kept is not None:
-        series.append(Series(name="highest rate", unit="/s", better="higher", samples=(found.kept.rate,)))
+        series.append(Series(name=f"{name}, highest rate", unit="/s", better="higher", samples=(found.kept.rate,)))
         words.insert(0, f"nothing dropped up to {found.kept.rate:.3g}/s for {found.kept.seconds:.0f} s; at")
     told = {**result, "run": as_dict(run), "histogram_ms": histogram(run.latency_ms)}
     if found is not None:
@@ -105,6 +107,8 @@ def notes(run: Arrivals, found: Found | None, waiting: int) -> list[str]:
             f"{found.kept.sent} parts in the run that was kept: up to {share:.0f} % of its rate may have gone into the queue; "
             "longer runs (--seconds) say it more exactly"
         )
+    if run.unknown:
+        said.append(f"{run.unknown} results were UNKNOWN though their frames were there; run the station with -v")
     if run.lost:
         said.append(f"{run.dropped} of {run.sent} parts were dropped at {run.rate:.3g}/s; latencies are of the others")
     return said

@@ -47,6 +47,8 @@ class Arrivals:
     lost: dict[str, int]
     late_ms: float
     ended_early: bool
+    unknown: int = 0
+    """Results that are UNKNOWN though the frame was there."""
 
     @property
     def dropped(self) -> int:
@@ -83,7 +85,7 @@ class OpenLoop:
         self._dead = threading.Event()
         self._number = 0
         self.reasons: Counter[str] = Counter()
-        """Why results were UNKNOWN, though nothing was lost."""
+        """Why results of the last run were UNKNOWN, though their frames were there."""
 
     def run(
         self, trigger: Callable[[str], object], rate: float, seconds: float, *, stop_when_lost: bool = False
@@ -101,6 +103,7 @@ class OpenLoop:
             self._early.clear()
             self._left = 0
             self._lost.clear()
+            self.reasons.clear()
         begin, late, sent, early = time.monotonic() + 0.05, 0.0, 0, False
         while (due := begin + sent / rate) < begin + seconds:
             until = self._lost if stop_when_lost else self._dead
@@ -127,6 +130,7 @@ class OpenLoop:
             lost=dict(Counter(p.cause for p in parts if p.cause)),
             late_ms=1e3 * late,
             ended_early=early,
+            unknown=sum(self.reasons.values()),
         )
 
     def ended(self) -> None:

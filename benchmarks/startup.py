@@ -17,7 +17,7 @@ import cv2
 
 from jetspect.benchmarks.history import Record, Row, Series, make_record
 from jetspect.benchmarks.page import Page, Table
-from jetspect.benchmarks.startup_child import PHASES
+from jetspect.benchmarks.startup_watch import PHASES
 from jetspect.errors import EngineError
 from jetspect.runtime.config import BundleSettings, EngineSettings
 from jetspect.runtime.region import TilingSettings
@@ -25,6 +25,8 @@ from jetspect.runtime.sources.synthetic import render_part
 
 Kind = Literal["inspect", "station"]
 KINDS: tuple[Kind, ...] = ("inspect", "station")
+# The command as python -m jetspect runs it, with the clock read before anything is imported.
+_PROGRAM = "import time; began = time.monotonic_ns(); from jetspect.cli.bench_startup_child import main; main(began)"
 TEXTS = {
     "python": "Python itself",
     "imports": "imports of the command",
@@ -95,7 +97,7 @@ def first(starts: Sequence[Startup], kind: Kind) -> dict[str, float]:
 def as_record(starts: Sequence[Startup], name: str, subject: Subject) -> Record:
     """Return the line of history; samples are without the first start."""
     series = [
-        Series(name=f"{kind}, {phase}", unit="ms", samples=samples)
+        Series(name=f"{name}, {subject.engine.kind}, {kind}, {phase}", unit="ms", samples=samples)
         for kind in KINDS
         for phase in ("total", *PHASES)
         if (samples := tuple(_samples(starts, kind, phase)))
@@ -146,9 +148,11 @@ def _samples(starts: Sequence[Startup], kind: Kind, phase: str) -> Iterator[floa
 
 def _start(kind: Kind, words: list[str], times: Path) -> Startup:
     times.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "jetspect.benchmarks.startup_child"]
     done = subprocess.run(
-        [*command, str(time.monotonic_ns()), str(times), *words], check=False, capture_output=True, text=True
+        [sys.executable, "-c", _PROGRAM, str(time.monotonic_ns()), str(times), *words],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     # Whether the part is OK says nothing here: exit code 1 is an answer too.
     if done.returncode not in (0, 1) or not times.exists():

@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from jetspect.benchmarks.startup import KINDS, TEXTS, Startup, medians
-from jetspect.benchmarks.startup_child import PHASES
+from jetspect.benchmarks.startup_watch import PHASES
 from jetspect.evaluation.plots import STYLE, Plot, as_svg
 
 _COLOURS = ("#8a949c", "#e69f00", "#56b4e9", "#0072b2", "#009e73", "#f0e442", "#d55e00", "#cc79a7")

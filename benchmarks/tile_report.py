@@ -69,20 +69,24 @@ def summarise(sweep: Sweep, choice: Choice | None) -> dict[str, Any]:
 
 
 def as_record(sweep: Sweep, choice: Choice | None) -> Record:
-    """Return the line of history; the frames of a point were the same image in every run."""
-    series = [Series(name=str(m.point), unit="ms", samples=thin(m.stages_ms["total"])) for m in sweep.measured]
+    """Return the line of history."""
+    series = [Series(name=_name(m), unit="ms", samples=thin(m.stages_ms["total"])) for m in sweep.measured]
     rows = []
     if choice is not None:
         m = choice.point
-        width, height = m.conditions.size_wh
         rows = [
             Row(
-                what=f"{m.conditions.bundle}, {width} x {height} frame, {m.point} (recommended of {len(sweep.measured)})",
+                what=f"{_name(m)} (recommended of {len(sweep.measured)} points)",
                 measured=f"{m.mp_per_s:.1f} MP/s, outside the engine {100 * m.outside_engine:.1f} %, peak memory "
                 f"{m.memory_mb:.0f} MB",
             )
         ]
     return make_record("tiles", series, rows=rows, result=summarise(sweep, choice))
+
+
+def _name(m: Measured) -> str:
+    width, height = m.conditions.size_wh
+    return f"{m.conditions.bundle}, {width} x {height}, {m.point}"
 
 
 def row(m: Measured) -> list[str]:

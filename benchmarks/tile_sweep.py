@@ -136,8 +136,14 @@ def unmeasured(points: Sequence[Point], conditions: Conditions, out: Path) -> li
 
 def read_points(path: Path) -> list[Measured]:
     """Read what was measured before; a line that was cut off, or of another form, does not count."""
+    try:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}; choose another --out") from error
     found = []
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
+    for line in lines:
         try:
             found.append(Measured.model_validate_json(line))
         except ValidationError:
@@ -149,9 +155,10 @@ def run_child(job: Job, answer: type[Answer]) -> Answer | Failure:
     """Do one job in a process of its own; whatever ends that process becomes a failure."""
     command = [sys.executable, "-m", "jetspect.benchmarks.tile_child"]
     done = subprocess.run(command, input=job.model_dump_json(), check=False, capture_output=True, text=True)
+    last = (done.stdout.splitlines() or [""])[-1]  # a library may have printed before it
     for model in (answer, Failure):
         try:
-            return model.model_validate_json(done.stdout)
+            return model.model_validate_json(last)
         except ValidationError:
             continue
     if done.returncode < 0:

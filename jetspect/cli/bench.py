@@ -76,9 +76,13 @@ def graphs(
     size = tile or opened.manifest.tiling.tile_px
     told = {"bundle": str(bundle), "tile_px": size, "machine": probe().as_dict(), "graphs": [asdict(r) for r in rows]}
     if history is not None:
-        series = [Series(name=f"{r.precision}, {size} px", unit="ms", samples=thin(r.latency.samples_ms)) for r in rows]
+        name = f"{opened.manifest.name} {opened.manifest.version}"
+        series = [
+            Series(name=f"{name}, {size} px, {r.precision}", unit="ms", samples=thin(r.latency.samples_ms))
+            for r in rows
+        ]
         words = [f"{r.precision} {r.latency.median_ms:.1f} ms ({r.speedup:.2f} x)" for r in rows]
-        line = Row(what=f"{opened.manifest.name}, one tile of {size} px", measured=", ".join(words))
+        line = Row(what=f"{name}, one tile of {size} px", measured=", ".join(words))
         append(history, make_record("graphs", series, rows=[line], result=told))
     if as_json:
         print_json(told)

@@ -86,8 +86,8 @@ def test_a_higher_rate_is_faster() -> None:
 
 def test_equal_series_are_called_different_about_as_often_as_the_level_says() -> None:
     rng = np.random.default_rng(5)
-    runs = [record(*rng.normal(10, 1, 60)) for _ in range(60)]
-    said = [compare([a], [b], resamples=100)[0].verdict for a, b in zip(runs[::2], runs[1::2], strict=True)]
+    runs = [record(*rng.normal(10, 1, 60)) for _ in range(40)]
+    said = [compare([a], [b], resamples=60)[0].verdict for a, b in zip(runs[::2], runs[1::2], strict=True)]
     assert said.count("no difference") >= 0.85 * len(said)
 
 
@@ -105,7 +105,7 @@ def test_pairs_see_what_lies_below_the_spread_of_the_frames() -> None:
 def test_several_runs_of_a_side_widen_the_interval_by_what_differs_between_them() -> None:
     a = [noisy(middle, n, 60) for n, middle in enumerate((8.0, 10.0, 12.0))]
     b = [noisy(middle, 9 + n, 60) for n, middle in enumerate((9.0, 11.0, 13.0))]
-    (together,) = compare(a, b)
+    (together,) = compare(a, b, resamples=300)
     (single,) = compare([a[1]], [b[1]])
     assert single.verdict == "slower" and together.verdict == "no difference"
     assert together.runs == (3, 3)

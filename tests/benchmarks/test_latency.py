@@ -215,7 +215,9 @@ def test_a_station_is_measured_from_trigger_to_puback(tmp_path: Path) -> None:
     spent = run["trigger_to_puback_ms"]
     assert 1 < spent["p50"] <= spent["p99"] <= spent["longest"]
     assert run["trigger_to_outbox_ms"]["p50"] < spent["p50"]
-    assert record["series"][0]["name"] == "trigger to PUBACK" and len(record["series"][0]["samples"]) == 5
+    assert (
+        record["series"][0]["name"] == "island, trigger to PUBACK at 10/s" and len(record["series"][0]["samples"]) == 5
+    )
     assert "<svg" in (tmp_path / "out" / "report.html").read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["h", "out", "station.toml"], "nothing stays behind"
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from jetspect.benchmarks.startup import Startup, first, medians
-from jetspect.benchmarks.startup_child import PHASES, Watch
+from jetspect.benchmarks.startup import Startup, Subject, first, measure, medians
+from jetspect.benchmarks.startup_watch import PHASES, Watch
+from jetspect.errors import EngineError
+from jetspect.runtime.config import BundleSettings, EngineSettings
+from jetspect.runtime.region import TilingSettings
 from tests.helpers.commands import REPOSITORY, jetspect
 
 BUNDLE = REPOSITORY / "bundles" / "metal-demo"
+SUBJECT = Subject(BundleSettings(path=BUNDLE, precision="fp32"), EngineSettings(), TilingSettings(), (208, 208))
 
 
 def test_phases_of_both_kinds_add_up_to_the_first_verdict(tmp_path: Path) -> None:
@@ -24,7 +29,9 @@ def test_phases_of_both_kinds_add_up_to_the_first_verdict(tmp_path: Path) -> Non
     for ms in record["result"]["median_ms"].values():
         assert sum(ms[phase] for phase in PHASES) == pytest.approx(ms["total"], abs=1e-6)
         assert all(ms[phase] > 0 for phase in PHASES), ms
-    assert record["series"][0]["name"] == "inspect, total" and len(record["series"]) == 2 * (1 + len(PHASES))
+    assert record["series"][0]["name"] == "metal-demo 1.0.0, onnxruntime, inspect, total" and len(
+        record["series"]
+    ) == 2 * (1 + len(PHASES))
     assert "<svg" in (tmp_path / "out" / "report.html").read_text()
     assert len((tmp_path / "h").read_text().splitlines()) == 1
 
@@ -44,10 +51,22 @@ def test_what_cannot_start_is_refused_at_once(words: tuple[object, ...], said: s
     assert done.returncode == 2 and said in done.stderr
 
 
-def test_a_start_without_a_verdict_says_why() -> None:
-    done = jetspect("bench", "startup", BUNDLE, "--engine", "tensorrt", "--size", "208x208", "--runs", 1)
-    assert done.returncode == 2
-    assert "jetspect inspect gave no verdict: " in done.stderr and "not installed" in done.stderr
+def _program(folder: Path, text: str) -> str:
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_start_without_a_verdict_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "executable", _program(tmp_path, """echo '{"error": {"message": "no such GPU"}}'; exit 2""")
+    )
+    with pytest.raises(EngineError, match="jetspect inspect gave no verdict: no such GPU"):
+        measure(SUBJECT, 1)
+    monkeypatch.setattr(sys, "executable", _program(tmp_path, "echo first >&2; echo 'Killed' >&2; exit 137"))
+    with pytest.raises(EngineError, match="gave no verdict: Killed"):
+        measure(SUBJECT, 1)
 
 
 def test_the_first_start_stands_apart_unless_it_is_the_only_one() -> None:

@@ -16,8 +16,9 @@ from jetspect.benchmarks.process_memory import available_mb, peak_mb
 from jetspect.benchmarks.tile_child import Failure, Footprint, Job
 from jetspect.benchmarks.tile_choice import pareto, recommend
 from jetspect.benchmarks.tile_points import Accuracy, Conditions, Measured, Point, plan_points
-from jetspect.benchmarks.tile_sweep import estimate_mb, read_points, run_child
+from jetspect.benchmarks.tile_sweep import estimate_mb, preflight, read_points, run_child, sweep, unmeasured
 from jetspect.cli.bench_tiles import Spread
+from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.settings import parse_settings
@@ -32,6 +33,8 @@ BUNDLE = REPOSITORY / "bundles" / "metal-demo"
 CONDITIONS = Conditions(
     bundle="b 1", manifest_sha256="0", size_wh=(1000, 1000), frames=2, threads=1, machine="m", versions={}
 )
+
+FOOTPRINT = Footprint(edges_px=(512, 1024), peaks_mb=(120.0, 198.6432), opened_mb=100.0)  # 100 MB for each MP
 
 
 def measured(tile: int = 384, total: float = 100.0, memory: float = 200.0, **changes: Any) -> Measured:
@@ -98,18 +101,21 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(
     assert not (tmp_path / "out" / "points.jsonl").exists()
 
 
-def test_an_engine_that_is_missing_and_tiles_beyond_the_memory_are_refused_before_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tile_sweep, "_TRIAL_PX", 208)
-    words = ("bench", "tiles", BUNDLE, "--size", "320x240", "--batches", "1", "--threads", 1, "--out", tmp_path)
-    missing = jetspect(*words, "--tiles", 208, "--engines", "tensorrt")
-    assert missing.returncode == 2
-    assert "tensorrt fp32: " in missing.stderr and "not installed" in missing.stderr
-    large = jetspect(*words, "--tiles", 208, "--engines", "onnxruntime", "--memory-mb", 20)
-    assert large.returncode == 2
-    assert "208 px x 1, fp32, onnxruntime takes about" in large.stderr and "20 MB are there" in large.stderr
+def test_an_engine_that_is_missing_is_refused_before_the_run(tmp_path: Path) -> None:
+    done = jetspect("bench", "tiles", BUNDLE, "--tiles", 208, "--engines", "tensorrt", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "tensorrt fp32: " in done.stderr and "not installed" in done.stderr
     assert read_points(tmp_path / "points.jsonl") == []
+
+
+def test_tiles_beyond_the_memory_are_refused_before_the_run(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tile_sweep, "run_child", lambda *_: FOOTPRINT)
+    points = [Point(tile_px=t, batch=b, precision="fp32", engine="onnxruntime") for b in (1, 4) for t in (512, 1024)]
+    preflight(BUNDLE, bundle.manifest, points, CONDITIONS, limit_mb=1000)
+    with pytest.raises(InputError, match=r"1024 px x 4.* takes about 5\d\d MB, and 400 MB are there: leave"):
+        preflight(BUNDLE, bundle.manifest, points, CONDITIONS, limit_mb=400)
+    with pytest.raises(InputError, match=r"512 px x 1.* and 50 MB are there; so do 3 more points"):
+        preflight(BUNDLE, bundle.manifest, points, CONDITIONS, limit_mb=50)
 
 
 def test_points_are_measured_once_and_a_setting_is_recommended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,30 +136,64 @@ def test_points_are_measured_once_and_a_setting_is_recommended(tmp_path: Path, m
     assert "<svg" in (tmp_path / "report.html").read_text()
     assert not (tmp_path / "frame.npy").exists()
 
-    lines = tmp_path / "points.jsonl"
-    before = lines.read_bytes()
-    lines.write_bytes(
-        before[:-40]
-    )  # as a power cut leaves it: the second point is measured again, the first one is not
+    monkeypatch.setattr(tile_sweep, "run_child", lambda *_: pytest.fail("a process was started"))
     second = jetspect(*words)
     assert second.returncode == 0, second.stderr
-    assert lines.read_bytes().startswith(before[:-40] + b"\n")
-    assert [m.point.batch for m in read_points(lines)] == [1, 2]
-    assert json.loads(second.stdout)["series"][0] == told["series"][0]
+    assert json.loads(second.stdout)["series"] == told["series"]
 
 
-def test_a_process_that_dies_becomes_a_failure(tmp_path: Path) -> None:
-    point = Point(tile_px=208, batch=1, precision="fp32", engine="onnxruntime")
-    found = run_child(Job(bundle=tmp_path / "nowhere", point=point, conditions=CONDITIONS), Footprint)
-    assert isinstance(found, Failure) and "does not exist" in found.error
+def test_a_line_that_was_cut_off_is_measured_again_and_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [measured(tile).point for tile in (208, 384, 512)]
+    lines = tmp_path / "points.jsonl"
+    whole = [measured(tile).model_dump_json() for tile in (208, 384)]
+    lines.write_text(whole[0] + "\n" + whole[1][:-40])
+    asked: list[int] = []
+
+    def child(job: Job, answer: type[Measured]) -> Measured | Failure:
+        assert job.frame is not None and job.frame.exists()
+        asked.append(job.point.tile_px)
+        return Failure(error="no") if job.point.tile_px == 512 else measured(job.point.tile_px)
+
+    monkeypatch.setattr(tile_sweep, "run_child", child)
+    done = sweep(BUNDLE, points, CONDITIONS, tmp_path)
+    assert asked == [384, 512] and done.failed == [(points[2], "no")]
+    assert [m.point for m in done.measured] == [m.point for m in read_points(lines)] == points[:2]
+    other = CONDITIONS.model_copy(update={"frames": 3})
+    sweep(BUNDLE, points[:1], other, tmp_path)
+    assert asked == [384, 512, 208], "under other conditions it is another measurement"
+    assert unmeasured(points, CONDITIONS, tmp_path) == points[2:]
+
+
+def test_two_runs_do_not_write_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def child(*_: object) -> Measured:
+        with pytest.raises(InputError, match="another run writes"):
+            sweep(BUNDLE, [measured().point], CONDITIONS, tmp_path)
+        return measured()
+
+    monkeypatch.setattr(tile_sweep, "run_child", child)
+    assert len(sweep(BUNDLE, [measured().point], CONDITIONS, tmp_path).measured) == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [("kill -9 $$", "SIGKILL: out of memory"), ("echo x >&2; exit 1", "x"), ("exit 1", "exit code 1 and no reason")],
+)
+def test_a_process_that_dies_becomes_a_failure(
+    program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    found = run_child(Job(bundle=tmp_path, point=measured().point, conditions=CONDITIONS), Footprint)
+    assert isinstance(found, Failure) and said in found.error
 
 
 def test_the_estimate_grows_with_tile_and_batch_as_small_tiles_did(bundle: Bundle) -> None:
-    found = Footprint(edges_px=(512, 1024), peaks_mb=(120.0, 198.6432), opened_mb=100.0)  # 100 MB for each MP
-
     def about(tile: int, batch: int, size: int = 4096) -> float:
         point = Point(tile_px=tile, batch=batch, precision="fp32", engine="onnxruntime")
-        return estimate_mb(found, point, bundle.manifest, (size, size))
+        return estimate_mb(FOOTPRINT, point, bundle.manifest, (size, size))
 
     frame_mb = 16 * (3 + len(bundle.manifest.output.classes))
     assert about(1024, 1) == pytest.approx(100 + 104.86 + frame_mb, abs=0.1)
