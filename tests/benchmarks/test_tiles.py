@@ -23,6 +23,7 @@ from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.settings import parse_settings
 from tests.helpers.commands import REPOSITORY, jetspect
+from tests.helpers.rendered import rendered_set
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -122,6 +123,7 @@ def test_points_are_measured_once_and_a_setting_is_recommended(tmp_path: Path, m
     monkeypatch.setattr(tile_sweep, "_TRIAL_PX", 208)
     words = ("bench", "tiles", BUNDLE, "--tiles", "208", "--batches", "1,2", "--engines", "onnxruntime")
     words += ("--size", "216x200", "--frames", "2", "--threads", "1", "--out", str(tmp_path), "--json")
+    words += ("--data", str(rendered_set(tmp_path / "set", 3, (216, 200))), "--split", "all", "--images", "2")
     first = jetspect(*words, "--history", tmp_path / "h")
     assert first.returncode == 0, first.stderr
     told = json.loads(first.stdout)
@@ -130,6 +132,7 @@ def test_points_are_measured_once_and_a_setting_is_recommended(tmp_path: Path, m
     for point in points:
         assert point["host_peak_mb"] > point["host_before_mb"] > 10
         assert point["stages"]["engine"]["p50_ms"] < point["stages"]["total"]["p50_ms"] <= point["first_frame_ms"] * 50
+        assert point["accuracy"]["images"] == 2 and 0 <= point["accuracy"]["iou"] <= 1
         assert point["build_ms"] > 0 and point["frames"] == 2 and point["pixel_factor"] > 1
     assert told["result"]["recommended"]["tile_px"] == 208
     assert len((tmp_path / "h").read_text().splitlines()) == 1
