@@ -43,7 +43,8 @@ def _memory(measured: Sequence[Measured], best: Sequence[Measured], chosen: Meas
     figure, axes = _figure("median time of a frame in s", "peak memory in MB")
     axes.plot(_seconds(measured), [m.memory_mb for m in measured], "o", color=GREY, alpha=0.6, label="measured")
     edge = sorted(best, key=p50_ms)
-    axes.plot(_seconds(edge), [m.memory_mb for m in edge], "o-", color=BLUE, label="beaten by none")
+    flat = all(m.accuracy is None for m in measured)  # else the set is no line in this plane
+    axes.plot(_seconds(edge), [m.memory_mb for m in edge], "o-" if flat else "o", color=BLUE, label="beaten by none")
     axes.plot(_seconds([chosen]), [chosen.memory_mb], "D", color=RED, markersize=9, label="recommended")
     for m in edge:
         axes.annotate(

@@ -48,17 +48,14 @@ def compare(
             | {"series": [{**asdict(r), "low": _defined(r.low), "high": _defined(r.high)} for r in rows]}
         )
         sys.exit(int(slower))
-    table = Table("", "A", "B", "B against A", f"{100 * level:.4g} %", "runs", "samples", "")
+    table = Table("", "A", "B", "B against A", "")
     for row in rows:
-        interval = "" if row.low != row.low else f"{row.low:.3f} - {row.high:.3f}"
+        interval = "" if row.low != row.low else f" ({row.low:.2f} - {row.high:.2f})"
         table.add_row(
             escape(row.name),
             f"{row.a:.4g} {row.unit}",
             f"{row.b:.4g} {row.unit}",
-            f"{row.ratio:.3f} x",
-            interval,
-            f"{row.runs[0]}, {row.runs[1]}",
-            f"{row.samples[0]} pairs" if row.paired else f"{row.samples[0]}, {row.samples[1]}",
+            f"{row.ratio:.2f} x{interval}",
             row.verdict,
             style=_STYLE[row.verdict],
         )
