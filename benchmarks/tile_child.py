@@ -181,14 +181,18 @@ class _Some:
         return self._data[self._chosen[index]]
 
 
+def answer(job: Job) -> Measured | Footprint | Failure:
+    """Do one job, or say why not."""
+    try:
+        return work(job)
+    except (JetspectError, MemoryError) as error:
+        return Failure(error=" ".join((str(error) or "out of memory").split()))
+
+
 def main() -> None:
     # Whatever a library prints must not end in the answer.
-    answer, sys.stdout = sys.stdout, sys.stderr
-    try:
-        done: BaseModel = work(Job.model_validate_json(sys.stdin.read()))
-    except (JetspectError, MemoryError) as error:
-        done = Failure(error=" ".join((str(error) or "out of memory").split()))
-    answer.write(done.model_dump_json() + "\n")
+    stdout, sys.stdout = sys.stdout, sys.stderr
+    stdout.write(answer(Job.model_validate_json(sys.stdin.read())).model_dump_json() + "\n")
 
 
 if __name__ == "__main__":
