@@ -99,14 +99,14 @@ def thin(samples: Sequence[float], most: int = MOST_SAMPLES) -> tuple[float, ...
 
 def append(path: Path, record: Record) -> None:
     """Add one line to a file, in one write, so that two measurements that end together do not mix."""
-    line = record.model_dump_json(exclude_defaults=False).encode() + b"\n"
+    line = record.model_dump_json().encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        where = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(where, line)
-        finally:
-            os.close(where)
+        with path.open("ab+", buffering=0) as file:
+            if end := file.seek(0, os.SEEK_END):
+                file.seek(end - 1)
+                line = line if file.read(1) == b"\n" else b"\n" + line  # a line that was cut off spoils only itself
+            file.write(line)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}; choose another --history") from error
 

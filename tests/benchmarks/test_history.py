@@ -55,6 +55,16 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, said: st
         read_records(str(tmp_path / "h"))
 
 
+def test_a_line_that_was_cut_off_spoils_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    path.write_text('{"record": 1, "ben')
+    append(path, record(2.0))
+    with pytest.raises(InputError, match="line 1 is no measurement"):
+        read_records(str(path))
+    path.write_text("\n".join(path.read_text().splitlines()[1:]))
+    assert len(read_records(str(path))) == 1
+
+
 def test_samples_must_be_numbers() -> None:
     for samples in ((), (float("nan"),), (float("inf"), 1.0)):
         with pytest.raises(ValueError, match="finite"):
