@@ -47,6 +47,8 @@ class PublishTimes:
     puback_p50_ms: float
     puback_p99_ms: float
     puback_max_ms: float
+    samples_ms: tuple[float, ...] = ()
+    """Verdict to PUBACK of every result, in their order."""
 
 
 class _TimedOutbox(Outbox):
@@ -115,13 +117,24 @@ def bench_publish(
             thread.join()
         _await(lambda: len(outbox.acked_at) >= len(verdict_at), 60, f"{broker.where} did not take everything")
         publisher.close()
-        puback_ms = [1e3 * (outbox.acked_at[seq] - at) for seq, at in verdict_at.items()]
+        puback_ms = [1e3 * (outbox.acked_at[seq] - at) for seq, at in sorted(verdict_at.items())]
         took_s = max(outbox.acked_at.values()) - begin
     commit = np.percentile(np.array(commit_s) * 1e3, (50, 99))
     puback = np.percentile(puback_ms, (50, 99, 100))
     size = len(result_message(inspection, _ADDRESS, 1, "0" * 36).payload())
     return PublishTimes(
-        rate, lines, seconds, len(puback_ms), len(puback_ms) / took_s, size, *map(float, commit), *map(float, puback)
+        rate_wanted=rate,
+        lines=lines,
+        seconds=seconds,
+        results=len(puback_ms),
+        rate=len(puback_ms) / took_s,
+        payload_bytes=size,
+        commit_p50_ms=float(commit[0]),
+        commit_p99_ms=float(commit[1]),
+        puback_p50_ms=float(puback[0]),
+        puback_p99_ms=float(puback[1]),
+        puback_max_ms=float(puback[2]),
+        samples_ms=tuple(puback_ms),
     )
 
 

@@ -22,6 +22,7 @@ class Latency:
     low_ms: float
     high_ms: float
     runs: int
+    samples_ms: tuple[float, ...] = ()
 
 
 def compare(engines: Mapping[str, Engine], tiles: npt.NDArray[np.uint8], *, runs: int = 30) -> dict[str, Latency]:
@@ -34,4 +35,4 @@ def compare(engines: Mapping[str, Engine], tiles: npt.NDArray[np.uint8], *, runs
             if turn >= WARM_UP:
                 times[name].append((perf_counter_ns() - start) / 1e6)
     found = {name: np.percentile(spent, (50, 25, 75)) for name, spent in times.items()}
-    return {name: Latency(float(q[0]), float(q[1]), float(q[2]), runs) for name, q in found.items()}
+    return {n: Latency(float(q[0]), float(q[1]), float(q[2]), runs, tuple(times[n])) for n, q in found.items()}

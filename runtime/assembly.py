@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -27,9 +28,24 @@ from jetspect.runtime.triggering.ticks import read_count
 from jetspect.runtime.triggering.unfinished import unfinished_parts
 from jetspect.runtime.views import ViewInspectors
 
+Acknowledged = Callable[[list[int]], None]
 
-def build_station(config: StationConfig, *, on_result: Listener | None = None) -> Station:
+
+def build_station(
+    config: StationConfig,
+    *,
+    on_result: Listener | None = None,
+    source: Source | None = None,
+    on_acknowledged: Acknowledged | None = None,
+) -> Station:
     """Open every part of a station; those already open are closed again when one fails.
+
+    Parameters
+    ----------
+    source
+        In place of the cameras and the trigger of the file; the station closes it.
+    on_acknowledged
+        Called in the publisher's thread with the ``seq`` of results that the broker has taken.
 
     Raises
     ------
@@ -51,9 +67,8 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
         inspector = opened.enter_context(ViewInspectors(bundle, opened.enter_context(engine), config.inspectors))
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
         evidence = EvidenceStore(config.evidence) if config.evidence is not None else None
-        begun = _begun_parts(
-            config, outbox, topics.result
-        )  # before old results are forgotten: they may be of such a part
+        # Before old results are forgotten: they may be of such a part.
+        begun = _begun_parts(config, outbox, topics.result) if source is None else (PartMerger(), ())
         keeper = Keeper(outbox, evidence, keep_hours=config.outbox.keep_hours, max_mb=config.outbox.max_mb)
         keeper.tidy()
         device = probe().as_dict()
@@ -72,7 +87,7 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
 
         broker = config.broker
         merger, owed = begun
-        source = opened.enter_context(_open_cameras(config, owed))
+        source = opened.enter_context(_open_cameras(config, owed) if source is None else source)
         trigger = None
         if isinstance(source, TriggeredSource) and isinstance(config.trigger, MqttTrigger):
             trigger = source.trigger
@@ -91,8 +106,19 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             metrics=config.metrics,
             on_result=on_result,
         )
+        if publisher is not None and on_acknowledged is not None:
+            publisher.on_acknowledged = _both(publisher.on_acknowledged, on_acknowledged)
         opened.pop_all()  # from here on the station closes them
     return station
+
+
+def _both(first: Acknowledged | None, second: Acknowledged) -> Acknowledged:
+    def tell(seqs: list[int]) -> None:
+        if first is not None:
+            first(seqs)
+        second(seqs)
+
+    return tell
 
 
 def _begun_parts(config: StationConfig, outbox: Outbox, topic: str) -> tuple[PartMerger, tuple[LostFrame, ...]]:

@@ -13,9 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from jetspect.benchmarks.history import Row, Series, append, check_writable, make_record, thin
 from jetspect.benchmarks.precision import compare_precisions
 from jetspect.benchmarks.publish import PublishTimes, bench_publish, own_mosquitto, scratch
 from jetspect.benchmarks.stats import load_average, usable_cores
+from jetspect.cli import bench_compare, bench_latency, bench_startup, bench_tiles
+from jetspect.cli.bench_options import HistoryOption
 from jetspect.cli.engine import as_precision
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.device.probe import probe
@@ -38,6 +41,10 @@ app = typer.Typer(
     no_args_is_help=True,
     cls=_BundleFirst,
 )
+app.command()(bench_compare.compare)
+app.command(cls=bench_tiles.Spread)(bench_tiles.tiles)
+app.command()(bench_latency.latency)
+app.command()(bench_startup.startup)
 
 
 @app.command()
@@ -51,6 +58,7 @@ def graphs(
     ] = None,
     runs: Annotated[int, typer.Option(min=5, help="Runs of each graph.")] = 30,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
+    history: HistoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Time the graphs of a bundle on the same tile, in turn, and compare each with FP32.
@@ -60,15 +68,24 @@ def graphs(
 
     Example: jetspect bench bundles/bsd-pitting --tile 384
     """
+    check_writable(history)
     opened = Bundle.open(bundle)
     rows = compare_precisions(
         opened, tuple(as_precision(p) for p in precision or ()), tile_px=tile, runs=runs, threads=threads
     )
     size = tile or opened.manifest.tiling.tile_px
+    told = {"bundle": str(bundle), "tile_px": size, "machine": probe().as_dict(), "graphs": [asdict(r) for r in rows]}
+    if history is not None:
+        name = f"{opened.manifest.name} {opened.manifest.version}"
+        series = [
+            Series(name=f"{name}, {size} px, {r.precision}", unit="ms", samples=thin(r.latency.samples_ms))
+            for r in rows
+        ]
+        words = [f"{r.precision} {r.latency.median_ms:.1f} ms ({r.speedup:.2f} x)" for r in rows]
+        line = Row(what=f"{name}, one tile of {size} px", measured=", ".join(words))
+        append(history, make_record("graphs", series, rows=[line], result=told))
     if as_json:
-        print_json(
-            {"bundle": str(bundle), "tile_px": size, "machine": probe().as_dict(), "graphs": [asdict(r) for r in rows]}
-        )
+        print_json(told)
         return
     table = Table(
         "graph", "median", "quartiles", "speed against fp32", title=escape(f"{opened.manifest.name}, tile of {size} px")
@@ -99,6 +116,7 @@ def publish(
     port: Annotated[int, typer.Option(help="Its port.")] = 1883,
     protocol: Annotated[str, typer.Option(help="MQTT version, 5 or 3.1.1.")] = "5",
     folder: Annotated[Path, typer.Option(help="The outbox is written on this folder's disk.")] = Path(),
+    history: HistoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how many results a second go through outbox and broker, and how long one takes from verdict to PUBACK.
@@ -107,6 +125,7 @@ def publish(
 
     Example: jetspect bench publish --rate 500 --folder /var/lib/jetspect
     """
+    check_writable(history)
     with ExitStack() as opened:
         own = opened.enter_context(scratch(folder))
         where = BrokerSettings(host=host, port=port) if host else opened.enter_context(own_mosquitto(own))
@@ -118,10 +137,13 @@ def publish(
             place.mkdir()
             runs.append(bench_publish(place, broker, rate=wanted, seconds=seconds, lines=lines, defects=defects))
             busy.append(load_average())
+    here = {"machine": probe().as_dict(), "cores": usable_cores(), "load_average": busy}
+    told = {"command": " ".join(("jetspect", *sys.argv[1:])), **here, "protocol": protocol}
+    told |= {"own_broker": host is None, "runs": [_as_dict(run) for run in runs]}
+    if history is not None:
+        append(history, make_record("publish", [s for r in runs for s in _series(r)], rows=_rows(runs), result=told))
     if as_json:
-        here = {"machine": probe().as_dict(), "cores": usable_cores(), "load_average": busy}
-        told = {"command": " ".join(("jetspect", *sys.argv[1:])), **here, "protocol": protocol}
-        print_json({**told, "own_broker": host is None, "runs": [asdict(run) for run in runs]})
+        print_json(told)
         return
     table = Table("run", "results/s", "commit p50", "p99", "verdict to PUBACK p50", "p99", "longest")
     for run in runs:
@@ -134,7 +156,33 @@ def publish(
     )
 
 
+def _as_dict(run: PublishTimes) -> dict[str, Any]:
+    return {name: value for name, value in asdict(run).items() if name != "samples_ms"}
+
+
+def _series(run: PublishTimes) -> list[Series]:
+    name = _name(run)
+    return [
+        Series(name=f"verdict to PUBACK, {name}", unit="ms", samples=thin(run.samples_ms)),
+        Series(name=f"results, {name}", unit="/s", better="higher", samples=(run.rate,)),
+    ]
+
+
+def _rows(runs: list[PublishTimes]) -> list[Row]:
+    return [
+        Row(
+            what=f"Results through outbox and broker, {_name(r)}",
+            measured=f"{r.rate:.0f}/s, verdict to PUBACK p50 {r.puback_p50_ms:.1f} ms, p99 {r.puback_p99_ms:.1f} ms",
+        )
+        for r in runs
+    ]
+
+
+def _name(run: PublishTimes) -> str:
+    return f"{run.rate_wanted:.0f}/s" if run.rate_wanted else "flat out"
+
+
 def _publish_row(run: PublishTimes) -> tuple[str, ...]:
-    name = f"{run.rate_wanted:.0f}/s" if run.rate_wanted else "flat out"
+    name = _name(run)
     times = (run.commit_p50_ms, run.commit_p99_ms, run.puback_p50_ms, run.puback_p99_ms, run.puback_max_ms)
     return (name, f"{run.rate:.0f}", *(f"{t:.1f} ms" for t in times))
