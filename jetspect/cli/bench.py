@@ -17,7 +17,7 @@ from jetspect.benchmarks.history import Row, Series, append, check_writable, mak
 from jetspect.benchmarks.precision import compare_precisions
 from jetspect.benchmarks.publish import PublishTimes, bench_publish, own_mosquitto, scratch
 from jetspect.benchmarks.stats import load_average, usable_cores
-from jetspect.cli import bench_compare, bench_latency, bench_startup, bench_tiles
+from jetspect.cli import bench_compare, bench_engines, bench_latency, bench_startup, bench_tiles
 from jetspect.cli.bench_options import HistoryOption
 from jetspect.cli.engine import as_precision
 from jetspect.cli.output import JsonOption, console, print_json
@@ -45,6 +45,7 @@ app.command()(bench_compare.compare)
 app.command(cls=bench_tiles.Spread)(bench_tiles.tiles)
 app.command()(bench_latency.latency)
 app.command()(bench_startup.startup)
+app.command()(bench_engines.engines)
 
 
 @app.command()

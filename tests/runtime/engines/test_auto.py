@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import jetspect
 
 from jetspect.errors import EngineError
 from jetspect.runtime.bundle import Bundle
@@ -126,3 +127,16 @@ def test_without_a_place_to_remember_it_still_chooses(
     with caplog.at_level(logging.WARNING):
         choose_engine(bundle, device=SMALL)[0].close()
     assert "cannot be remembered" in caplog.text
+
+
+def test_the_command_tries_anew_and_shows_each(metal_demo: Path, quick: Path) -> None:
+    words = ("bench", "engines", metal_demo, "--tile", 256)
+    done = jetspect(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert {t["kind"] for t in said["trials"]} == {"onnxruntime", "openvino", "onnxruntime-cuda", "tensorrt"}
+    assert said["kind"] == min((t for t in said["trials"] if t["median_ms"]), key=lambda t: t["median_ms"])["kind"]
+    assert len(list(quick.glob("*.json"))) == 1
+    shown = jetspect(*words).stdout
+    assert "not installed" in shown
+    assert "4 golden tiles reproduced" in shown
