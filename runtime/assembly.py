@@ -46,7 +46,7 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             kind=config.engine.kind,
             precision=config.bundle.precision,
             threads=config.engine.threads,
-            device=_device(config),
+            device=device_options(config),
         )
         inspector = opened.enter_context(ViewInspectors(bundle, opened.enter_context(engine), config.inspectors))
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
@@ -107,7 +107,7 @@ def _open_cameras(config: StationConfig, outbox: Outbox, topic: str) -> tuple[So
         return TriggeredSource(cameras, trigger, owed), merger
 
 
-def _device(config: StationConfig) -> DeviceOptions:
+def device_options(config: StationConfig) -> DeviceOptions:
     """Return the one shape that a TensorRT engine of this station has, and where it is."""
     engine = config.engine
     return DeviceOptions(
