@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from jetspect import __version__
+from jetspect.device.monitor import DeviceMonitor
 from jetspect.device.probe import probe
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
@@ -76,7 +77,8 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
         publisher = None
         if broker is not None:
             publisher = MqttPublisher(broker, outbox, topics, meta, config.commands, trigger)
-        parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result)
+        monitor = opened.enter_context(DeviceMonitor().start())
+        parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result, monitor)
         station = Station(
             parts,
             queue_size=config.queue.frames,
