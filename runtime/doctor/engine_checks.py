@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jetspect.device.findings import Finding, fail, ok, skipped
-from jetspect.errors import EngineError, MissingDependencyError
+from jetspect.errors import EngineError, JetspectError, MissingDependencyError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.doctor.patient import Patient
 from jetspect.runtime.engines import open_engine, require_graph
@@ -13,6 +13,7 @@ from jetspect.runtime.engines.trt_versions import parse_version, require_precisi
 from jetspect.runtime.views import ViewInspectors
 
 _SYSTEM_PYTHON = "/usr/bin/python3"
+_NO_BUNDLE = "the bundle cannot be used"
 
 
 def check_bundle(patient: Patient) -> Finding:
@@ -23,7 +24,9 @@ def check_bundle(patient: Patient) -> Finding:
 
 def check_graph(patient: Patient) -> Finding:
     """The bundle has the graph, and the TensorRT of this JetPack takes it."""
-    bundle = _opened(patient)
+    bundle = _whole(patient)
+    if bundle is None:
+        return skipped(_NO_BUNDLE)
     require_graph(bundle, patient.precision)
     if not patient.on_tensorrt:
         return ok(f"the bundle has the {patient.precision} graph that {patient.kind} is to run")
@@ -40,8 +43,8 @@ def check_tensorrt(patient: Patient) -> Finding:
     """TensorRT belongs to the system's Python; this one must be able to see it."""
     try:
         version, _ = require_tensorrt()
-    except MissingDependencyError as missing:
-        return _unseen(patient, missing)
+    except MissingDependencyError:
+        return _unseen(patient)
     return ok(f"TensorRT {version} can be imported")
 
 
@@ -53,7 +56,11 @@ def check_cuda(patient: Patient) -> Finding:
 
 def check_golden(patient: Patient) -> Finding:
     """Open the engine as the station does, which proves it on the golden tiles; then see that the station's settings fit."""
-    bundle = _opened(patient)
+    bundle = _whole(patient)
+    if bundle is None:
+        return skipped(_NO_BUNDLE)
+    if patient.kind == "tensorrt" and check_tensorrt(patient).verdict == "fail":
+        return skipped("TensorRT cannot be imported")
     engine, report = open_engine(
         bundle,
         kind=patient.kind,
@@ -73,13 +80,21 @@ def _opened(patient: Patient) -> Bundle:
     return Bundle.open(patient.bundle, public_key=patient.public_key)
 
 
-def _unseen(patient: Patient, missing: MissingDependencyError) -> Finding:
+def _whole(patient: Patient) -> Bundle | None:
+    """Return the bundle; None where it cannot be used, which one line is enough to say."""
+    try:
+        return _opened(patient)
+    except JetspectError:
+        return None
+
+
+def _unseen(patient: Patient) -> Finding:
     software = patient.info.software
     python = software.python
     if not software.tensorrt_python:
-        if patient.info.board.is_jetson:
-            return fail("TensorRT's Python package is not installed", "sudo apt-get install python3-libnvinfer")
-        return fail(str(missing))
+        jetson = patient.info.board.is_jetson
+        install = "sudo apt-get install python3-libnvinfer" if jetson else "pip install 'jetspect[tensorrt,cuda]'"
+        return fail("TensorRT's Python package is not installed", install)
     folder = python.environment or "~/jetspect"
     anew = f"{_SYSTEM_PYTHON} -m venv --system-site-packages {folder}"
     if not python.sees_system_packages:

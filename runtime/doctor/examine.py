@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from jetspect.device.findings import Finding, fail
 from jetspect.errors import JetspectError
@@ -22,7 +23,9 @@ def examine(checks: Iterable[Check]) -> Iterator[tuple[str, Finding]]:
     was given up goes on in the background until the process ends.
     """
     for check in checks:
-        yield check.name, _answer(check)
+        finding = _answer(check)
+        lines = (line.strip() for line in finding.reason.splitlines())
+        yield check.name, replace(finding, reason="; ".join(filter(None, lines)))
 
 
 def would_run(findings: Iterable[Finding]) -> bool:

@@ -72,6 +72,8 @@ def _of_the_station(patient: Patient) -> Iterator[Check]:
         yield Check("usb autosuspend", partial(link_checks.check_usb_awake, root))
     for name, (folder, needed_mb) in station_checks.folders_of(patient).items():
         yield Check(f"{name} folder", partial(station_checks.check_folder, folder, needed_mb))
+    if config.metrics is not None:
+        yield Check("metrics", partial(station_checks.check_metrics, config.metrics))
     if config.broker is not None:
         nonce = secrets.token_hex(4)
         yield Check("broker", partial(station_checks.check_broker, config.broker, config, nonce), _REACH_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from datetime import timedelta
@@ -21,6 +22,8 @@ from jetspect.runtime.publishing.trial import try_login
 from jetspect.runtime.sources import SourceSettings, open_source
 from jetspect.runtime.sources.gige import GigeSettings
 from jetspect.runtime.sources.gstreamer import GStreamerSettings
+from jetspect.runtime.telemetry.prometheus import require_prometheus
+from jetspect.runtime.telemetry.settings import MetricsSettings
 
 _FIRST_FRAME_S = 10.0
 _LOOK_S = 0.05
@@ -70,7 +73,24 @@ def check_folder(path: Path, needed_mb: int) -> Finding:
         return fail(f"{there} is a file, and a folder is needed there; name another place in the station file")
     if not os.access(there, os.W_OK | os.X_OK):
         return fail(f"{there} may not be written by this user", f"sudo chown $USER {there}")
-    return check_space(space(path), str(path), needed_mb)
+    return check_space(space(path.absolute()), str(path.absolute()), needed_mb)
+
+
+def check_metrics(settings: MetricsSettings) -> Finding:
+    """The endpoint for Prometheus can be opened."""
+    require_prometheus()
+    where = f"{settings.address} port {settings.port}"
+    family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.address, settings.port))
+            listener.listen(1)
+        except OSError as error:
+            return fail(
+                f"[metrics] cannot listen on {where}: {error.strerror}", f"sudo ss -ltnp 'sport = :{settings.port}'"
+            )
+    return ok(f"{where} is free")
 
 
 def folders_of(patient: Patient) -> dict[str, tuple[Path, int]]:

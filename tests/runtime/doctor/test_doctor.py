@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -116,10 +117,12 @@ def test_what_keeps_a_station_from_running_is_named_and_the_exit_code_is_1(stati
     (tmp_path / "file").write_text("")
     source = '[source]\nkind = "folder"\npath = "nowhere"\n'
     more = f'{source}[outbox]\npath = "file/o.sqlite"\n[broker]\nport = 1\nhost = "127.0.0.1"'
-    done = jetspect("device", "doctor", station(more, bundle="no-bundle"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        more += f"\n[metrics]\nport = {taken.getsockname()[1]}"
+        done = jetspect("device", "doctor", station(more, bundle="no-bundle"))
     assert done.returncode == 1
     failed = [line.split("  ")[2].strip() for line in done.stdout.splitlines() if line.startswith("fail")]
-    assert failed == ["bundle", "graph", "golden tiles", "camera", "outbox folder", "broker"]
+    assert failed == ["bundle", "camera", "outbox folder", "metrics", "broker"]
     assert "nothing listens there" in done.stdout
 
 
@@ -132,6 +135,7 @@ def test_a_station_file_with_faults_is_a_finding_and_the_machine_is_examined(sta
     told = answers(station("unknown = 1"))
     assert told["station file"].verdict == "fail"
     assert "unknown" in told["station file"].reason
+    assert "\n" not in answers(station("a = 1\nb = 2"), only="file")["station file"].reason
     assert {"clock", "python"} <= told.keys()
 
 
