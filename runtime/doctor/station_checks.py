@@ -66,14 +66,14 @@ def check_broker(settings: BrokerSettings, config: StationConfig, nonce: str) ->
 
 def check_folder(path: Path, needed_mb: int) -> Finding:
     """The folder of a file that the station writes: may it, and is there room?"""
-    there = path
+    there = path.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir():
         return fail(f"{there} is a file, and a folder is needed there; name another place in the station file")
     if not os.access(there, os.W_OK | os.X_OK):
         return fail(f"{there} may not be written by this user", f"sudo chown $USER {there}")
-    return check_space(space(path.absolute()), str(path.absolute()), needed_mb)
+    return check_space(space(there), str(there), needed_mb)
 
 
 def check_metrics(settings: MetricsSettings) -> Finding:

@@ -144,6 +144,18 @@ def test_a_board_is_plain_data(tmp_path: Path, board: str) -> None:
     assert told["power"]["mode"] in told["power"]["modes"].values()
 
 
+def test_the_command_describes_a_board_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = unpack("agx-orin", tmp_path)
+    monkeypatch.setattr("jetspect.cli.device_info.device_info", lambda: device_info(root))
+    lines = {line.partition("  ")[0]: line for line in jetspect("device", "info").stdout.splitlines()}
+    assert "Jetson AGX Orin 64GB (p3701-0005, tegra234)" in lines["module"]
+    assert "6.2.1 (L4T 36.4.4)" in lines["JetPack"]
+    assert "Orin, driver 540.4.0, compute capability 8.7, 2 DLA" in lines["GPU"]
+    assert "MAXN" in lines["power mode"]
+    assert "eth0: up, 10000 Mbit/s, MTU 9000" in lines["network"]
+    assert "synchronised by systemd-timesyncd" in lines["clock"]
+
+
 def test_the_command_describes_this_machine_in_words_and_as_json() -> None:
     words = jetspect("device", "info")
     assert words.returncode == 0

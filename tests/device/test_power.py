@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from commands import jetspect
 
 from jetspect.device.power import set_power
 from jetspect.device.power_modes import read_power_modes
+from jetspect.device.sensors import Sensors
 from jetspect.errors import InputError, JetspectError
 
 _CLOCKS = """#!/bin/sh
@@ -70,6 +73,20 @@ def test_a_tool_that_fails_or_wants_a_reboot_is_told(board: Path, script: str, t
     tool(board, "nvpmodel", script)
     with pytest.raises(JetspectError, match=told):
         set_power("15W", root=board, user=0)
+
+
+def test_the_command_shows_the_modes_and_what_a_change_did(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jetspect.cli.device_power.read_power_modes", partial(read_power_modes, board))
+    monkeypatch.setattr("jetspect.cli.device_power.Sensors", partial(Sensors, board))
+    monkeypatch.setattr("jetspect.cli.device_power.set_power", partial(set_power, root=board, user=0))
+    shown = jetspect("device", "power", "show").stdout.splitlines()
+    assert [line.split() for line in shown[:3]] == [["0", "15W"], ["1", "25W", "set,", "default"], ["2", "MAXN_SUPER"]]
+    assert shown[3] == "now: 6.6 W; cpu 1510 MHz, gpu 625 MHz, emc 2133 MHz"
+    assert json.loads(jetspect("device", "power", "show", "--json").stdout)["mode"] == "25W"
+    done = jetspect("device", "power", "set", "MAXN_SUPER").stdout.splitlines()
+    assert done == ["power mode: 25W -> MAXN_SUPER", "  ran:  nvpmodel -m 2", "  undo: sudo nvpmodel -m 1"]
+    told = json.loads(jetspect("device", "power", "set", "2", "--json").stdout)
+    assert told == {"before": "MAXN_SUPER", "after": "MAXN_SUPER", "did": [], "undo": []}
 
 
 def test_a_machine_without_power_modes_says_so(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from boards import put, unpack
 
@@ -18,18 +21,20 @@ from jetspect.runtime.settings import parse_settings
 
 @pytest.mark.parametrize(("state", "mark"), [("0", None), ("2", "cpufreq-cpu0")])
 def test_a_throttled_inspection_says_so_in_its_result(
-    tmp_path: Path, metal_demo: Path, monkeypatch: pytest.MonkeyPatch, state: str, mark: str | None
+    tmp_path: Path, brightest: Any, monkeypatch: pytest.MonkeyPatch, state: str, mark: str | None
 ) -> None:
     board = unpack("orin-nano", tmp_path / "board")
     put(board, "sys/class/thermal/cooling_device1/cur_state", state)
     monitor = DeviceMonitor(Sensors(board))
     monitor.sample()
     monkeypatch.setattr("jetspect.runtime.assembly.DeviceMonitor", lambda: monitor)
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.tile(np.arange(128, dtype=np.uint8), (64, 1)))
     config = parse_settings(
         {
             "station": {"site": "s", "area": "a", "line": "l", "unit": "u"},
-            "bundle": {"path": str(metal_demo)},
-            "source": {"kind": "synthetic", "size_wh": [320, 240], "frames": 1},
+            "bundle": {"path": str(brightest.write(tmp_path / "bundle"))},
+            "source": {"kind": "folder", "path": str(tmp_path / "images")},
             "outbox": {"path": str(tmp_path / "outbox.sqlite")},
         },
         StationConfig,
