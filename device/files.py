@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
+_TOO_LARGE = 1 << 64
 
 
 def read_text(path: Path) -> str:
@@ -18,10 +19,16 @@ def read_text(path: Path) -> str:
 
 def read_int(path: Path) -> int | None:
     """Return a file's whole number, decimal or 0x...; None where there is none."""
+    return whole_number(read_text(path), 0)
+
+
+def whole_number(text: str, base: int = 10) -> int | None:
+    """Return a number as the kernel writes them, of at most 64 bits; None for anything else."""
     try:
-        return int(read_text(path), 0)
+        number = int(text, base)
     except ValueError:
         return None
+    return number if abs(number) < _TOO_LARGE else None
 
 
 def entries(folder: Path, pattern: str = "*") -> Iterator[Path]:

@@ -13,6 +13,7 @@ from jetspect.device.sensors import Sample, Sensors
 
 log = logging.getLogger(__name__)
 INTERVAL_S = 1.0
+_END_S = 2.0
 _LASTS = 1.5  # intervals that a sample stands for; a sensor that hangs must not mark every frame from then on
 
 
@@ -101,7 +102,7 @@ class DeviceMonitor:
         """End the thread and close the sensors; may be called again."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * self._interval_s)
+            self._thread.join(timeout=_END_S)
         if not self._thread.is_alive():  # a sensor that hangs keeps its file
             self._sensors.close()
 

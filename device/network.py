@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from jetspect.device.files import ROOT, entries, read_int, read_text
+
+_ADDRESS = re.compile(r"[0-9A-Fa-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def interface_to(address: str, root: Path = ROOT) -> str | None:
     best: tuple[int, str] | None = None
     for line in read_text(root / "proc/net/route").splitlines()[1:]:
         fields = line.split()
-        if len(fields) < 8:
+        if len(fields) < 8 or not all(_ADDRESS.fullmatch(fields[n]) for n in (1, 7)):
             continue
         net, mask = (socket.ntohl(int(fields[n], 16)) for n in (1, 7))
         length = mask.bit_count()

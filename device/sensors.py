@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jetspect.device.files import ROOT, entries, read_text
+from jetspect.device.files import ROOT, entries, read_text, whole_number
 from jetspect.device.rails import Rail, find_rails
 
 # What slows a processor: its frequency limits, and the firmware's alerts on Orin. Fans, screens and skin alerts do not.
@@ -58,10 +58,7 @@ class Kept:
             return ""
 
     def number(self) -> int | None:
-        try:
-            return int(self.text())
-        except ValueError:
-            return None
+        return whole_number(self.text())
 
     def close(self) -> None:
         if self._fd is not None:

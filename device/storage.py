@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jetspect.device.files import ROOT, entries, read_int, read_text
+from jetspect.device.files import ROOT, entries, read_int, read_text, whole_number
 
 Kind = Literal["emmc", "sd", "nvme", "disk"]
 _SECTOR = 512
@@ -67,7 +67,7 @@ def _disk(path: Path) -> Disk:
         kind = "nvme"
     elif path.name.startswith("mmcblk"):
         kind = "sd" if read_text(device / "type") == "SD" else "emmc"
-    worn = [n for word in read_text(device / "life_time").split() if (n := _hex(word))]
+    worn = [n for word in read_text(device / "life_time").split() if (n := _hex(word)) > 0]
     return Disk(
         name=path.name,
         kind=kind,
@@ -79,7 +79,4 @@ def _disk(path: Path) -> Disk:
 
 
 def _hex(text: str) -> int:
-    try:
-        return int(text, 16)
-    except ValueError:
-        return 0
+    return whole_number(text, 16) or 0

@@ -9,6 +9,7 @@ import pytest
 from boards import BOARDS, put, unpack
 from commands import jetspect
 
+from jetspect.device import link_checks, system_checks
 from jetspect.device.board import Board
 from jetspect.device.gpu import Gpu, read_gpus
 from jetspect.device.info import device_info
@@ -16,6 +17,7 @@ from jetspect.device.memory import Memory
 from jetspect.device.network import interface_to, receive_buffer_max
 from jetspect.device.packages import installed_packages, upstream
 from jetspect.device.power_modes import read_power_modes
+from jetspect.device.sensors import Sensors
 from jetspect.device.storage import Disk, space
 
 
@@ -110,6 +112,26 @@ def test_half_written_and_odd_files_do_not_stop_the_others(tmp_path: Path) -> No
     assert (info.board.l4t, info.board.jetpack, info.board.soc) == ("", "", "tegra234")
     assert info.power.modes == ()
     assert installed_packages(root) == {}
+
+
+@pytest.mark.parametrize(
+    "odd", [b"", b"\xff\xfe\x00", b"-1", b"9" * 400, b"nan", b"A B C D E F G H\nzz 1 2 3 4 5 6 7\neth0 ZZ 0 0 0 0 0 QQ"]
+)
+def test_whatever_stands_in_the_files_is_no_error(tmp_path: Path, odd: bytes) -> None:
+    root = unpack("agx-orin", tmp_path)
+    for path in list(root.rglob("*")):
+        if path.is_file() and path.name not in ("name", "type", "in1_label"):  # else there would be nothing to read
+            path.write_bytes(odd)
+    info = device_info(root)
+    assert json.dumps(info.as_dict())
+    sensors = Sensors(root)
+    assert all(abs(watts) < 1e12 for watts in sensors.read().power_w.values())
+    sensors.close()
+    told = [link_checks.check_camera_network("192.168.2.20", 9000, root), link_checks.check_receive_buffer(root)]
+    told += [
+        check(info) for check in (system_checks.check_wear, system_checks.check_power_mode, system_checks.check_clock)
+    ]
+    assert all(finding.reason for finding in (*told, system_checks.check_heat(root)))
 
 
 def test_an_empty_root_is_a_machine_of_which_nothing_is_known(tmp_path: Path) -> None:
