@@ -15,6 +15,7 @@ from typing import Any
 
 from jetspect import __version__
 from jetspect.benchmarks.stats import outside_engine, peak_memory_mb, stages
+from jetspect.device.energy import EnergyMeter
 from jetspect.device.probe import probe
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine
@@ -34,15 +35,17 @@ def measure(
     bundle = Bundle.open(bundle_path)
     engine, golden = open_engine(bundle)
     settings = InspectorSettings(tiling=TilingSettings(tile_px=tile_px, batch=batch))
-    timings = []
+    timings, energy = [], []
     tiles = 0
     with Inspector(bundle, engine, settings) as inspector:
         for number in range(frames + 1):
             image = image if number == 0 else render_part(number + 1, size_wh).image
-            inspection = inspector.inspect(Frame(image, f"frame-{number}"))
+            with EnergyMeter() as meter:  # without power rails it measures nothing
+                inspection = inspector.inspect(Frame(image, f"frame-{number}"))
             tiles = inspection.tiles
             if number:
                 timings.append(timings_ms(inspection))
+                energy.append(meter.per_megapixel(size_wh[0] * size_wh[1] / 1e6))
         used = inspector.tile_px
     return {
         "jetspect": __version__,
@@ -57,6 +60,7 @@ def measure(
         "batch": batch,
         "tiles": tiles,
         "frames": frames,
+        "energy_j_per_megapixel": None if None in energy or not energy else sum(e or 0.0 for e in energy) / len(energy),
         "outside_engine": outside_engine(timings),
         "megapixels_per_s": frames * size_wh[0] * size_wh[1] / 1e3 / sum(t["total"] for t in timings),
         "peak_memory_mb": peak_memory_mb(),

@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from jetspect import __version__
+from jetspect.device.monitor import DeviceMonitor
 from jetspect.device.probe import probe
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
@@ -62,7 +63,7 @@ def build_station(
             kind=config.engine.kind,
             precision=config.bundle.precision,
             threads=config.engine.threads,
-            device=_device(config),
+            device=device_options(config),
         )
         inspector = opened.enter_context(ViewInspectors(bundle, opened.enter_context(engine), config.inspectors))
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
@@ -94,7 +95,8 @@ def build_station(
         publisher = None
         if broker is not None:
             publisher = MqttPublisher(broker, outbox, topics, meta, config.commands, trigger)
-        parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result)
+        monitor = opened.enter_context(DeviceMonitor().start())
+        parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result, monitor)
         station = Station(
             parts,
             queue_size=config.queue.frames,
@@ -139,7 +141,7 @@ def _open_cameras(config: StationConfig, owed: tuple[LostFrame, ...]) -> Source:
     return cameras[""] if trigger is None else TriggeredSource(cameras, trigger, owed)
 
 
-def _device(config: StationConfig) -> DeviceOptions:
+def device_options(config: StationConfig) -> DeviceOptions:
     """Return the one shape that a TensorRT engine of this station has, and where it is."""
     engine = config.engine
     return DeviceOptions(

@@ -114,6 +114,7 @@ class Inspection:
 
     ``decision`` is the probability that the image as a whole shows a defect, 0-1 in steps of 1/255; None for a bundle
     that does not decide so, and for a frame that was not judged. ``lost_cause`` is why the frame itself was lost, where it was.
+    ``throttled`` is what slowed the device down meanwhile; empty where nothing did.
     """
 
     frame_id: str
@@ -134,3 +135,4 @@ class Inspection:
     exposure_us: float | None = None
     shot: Shot | None = None
     lost_cause: LostCause | None = None
+    throttled: str = ""

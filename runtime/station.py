@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
+from jetspect.device.monitor import DeviceMonitor
 from jetspect.errors import DeviceLostError, JetspectError, PublishError, SourceError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Shot, Source, lost
 from jetspect.runtime.parts import PartMerger, PartResult, ViewResult
@@ -46,7 +47,7 @@ Listener = Callable[[Frame | LostFrame, Inspection, ResultMessage], None]
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a station is made of. ``publisher`` and ``evidence`` may be None."""
+    """What a station is made of. ``publisher``, ``evidence`` and ``device`` may be None."""
 
     source: Source
     inspector: ViewInspectors
@@ -55,6 +56,7 @@ class Parts:
     evidence: EvidenceStore | None
     address: StationAddress
     result_topic: str
+    device: DeviceMonitor | None = None
 
 
 class Station:
@@ -114,6 +116,7 @@ class Station:
                 outbox=parts.outbox,
                 publisher=parts.publisher,
                 keeper=keeper,
+                device=parts.device,
             ),
             Patience() if metrics is None else Patience(metrics.stuck_s, metrics.idle_s),
         )
@@ -178,6 +181,8 @@ class Station:
             each.callback(self._parts.outbox.close)
             each.callback(self._parts.inspector.close)
             each.callback(self._parts.source.close)
+            if self._parts.device is not None:
+                each.callback(self._parts.device.close)
             if self.metrics is not None:
                 each.callback(self.metrics.close)
 
@@ -219,6 +224,7 @@ class Station:
     def _inspect(self) -> None:
         while (item := self._frames.get()) is not None:
             gone: DeviceLostError | None = None
+            began = time.monotonic()
             try:
                 inspection = self._parts.inspector.inspect(item)
             except Exception as error:
@@ -229,6 +235,8 @@ class Station:
                 extra = {"frame_id": item.frame_id, "part_id": item.part_id}
                 log.error("frame %s: %s", item.frame_id, reason, exc_info=not known, extra=extra)
                 inspection = self._parts.inspector.inspect(lost(item, reason, LostCause.INSPECTION_FAILED))
+            if self._parts.device is not None and (slowed := self._parts.device.throttled_since(began)):
+                inspection = replace(inspection, throttled=slowed)
             self.telemetry.events.inspected(inspection)
             self._results.put((item, inspection))
             if gone is not None:

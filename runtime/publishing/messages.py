@@ -185,9 +185,14 @@ class ResultMessage(Message):
         None,
         description="With triggers, in the last result of a part: the verdict on all of it; left out in the others",
     )
+    throttled: Text | None = Field(
+        None,
+        description="What slowed the device down while this frame was inspected (heat or over-current), so that its "
+        "timings are no measure; left out where nothing did",
+    )
 
     def payload(self) -> bytes:
-        absent = {name for name in ("decision", "lost_cause", "part") if getattr(self, name) is None}
+        absent = {name for name in ("decision", "lost_cause", "part", "throttled") if getattr(self, name) is None}
         return self.model_dump_json(exclude=absent).encode()
 
 
@@ -257,6 +262,20 @@ class ProcessInfo(Message):
     open_files: int = Field(0, description="Open file descriptors")
 
 
+class DeviceStateInfo(Message):
+    """What the sensors of the machine say; only those that it has."""
+
+    temperatures_c: dict[str, float] = Field(default_factory=dict, description="Thermal zone -> degrees Celsius")
+    power_w: dict[str, float] = Field(default_factory=dict, description="Power rail -> watts")
+    clocks_mhz: dict[str, float] = Field(default_factory=dict, description="cpu, gpu, emc (memory) -> MHz")
+    loads: dict[str, float] = Field(default_factory=dict, description="cpu, gpu -> 0 to 1")
+    fan_rpm: float | None = Field(None, description="Turns per minute; null without a fan that tells")
+    memory_available_bytes: int = Field(0, description="Memory that programs can still get")
+    throttled_by: tuple[str, ...] = Field((), description="What slows the device down now; empty: nothing")
+    throttled_s: float = Field(0.0, description="How long it was slowed since the start")
+    over_current_events: int = Field(0, description="How often a power rail drew too much since the start")
+
+
 class BuildInfo(Message):
     """What runs."""
 
@@ -309,6 +328,7 @@ class HealthMessage(Message):
     refused: int = Field(0, description="Results that the broker refused; each is tried again")
     process: ProcessInfo = Field(default_factory=ProcessInfo)
     build: BuildInfo | None = None
+    device: DeviceStateInfo | None = Field(None, description="The machine's sensors; null before they were read")
 
 
 MESSAGES: dict[str, type[Message]] = {
@@ -390,6 +410,7 @@ def result_message(
         decision=None if inspection.decision is None else round(inspection.decision, 4),
         lost_cause=None if inspection.lost_cause is None else inspection.lost_cause.value,
         part=None if part is None else _part_info(part),
+        throttled=inspection.throttled or None,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from jetspect.device.monitor import DeviceState
+from jetspect.device.sensors import Sample
 from jetspect.runtime.frames import TriggerCounters
 from jetspect.runtime.telemetry.snapshot import BrokerState, Snapshot, kinds
 from jetspect.runtime.telemetry.stages import Histogram
@@ -56,6 +58,15 @@ def _of_broker(value: Callable[[BrokerState], float]) -> Callable[[Snapshot], Sa
 
 def _of_triggers(value: Callable[[TriggerCounters], float]) -> Callable[[Snapshot], Samples]:
     return _one(lambda s: None if s.source.triggers is None else value(s.source.triggers))
+
+
+def _of_device(value: Callable[[DeviceState], float | None]) -> Callable[[Snapshot], Samples]:
+    return _one(lambda s: None if s.device is None else value(s.device))
+
+
+def _sensors(read: Callable[[Sample], Mapping[str, float]], times: float = 1.0) -> Callable[[Snapshot], Samples]:
+    """One sample per sensor, by the kernel's name for it."""
+    return lambda s: [] if s.device is None else [((n,), v * times) for n, v in read(s.device.sample).items()]
 
 
 def _build(s: Snapshot) -> Samples:
@@ -140,6 +151,22 @@ METRICS = (
            _of_triggers(lambda t: t.unasked)),
     Metric("jetspect_temperature_celsius", "gauge", "Hottest thermal zone; left out where there is none",
            "temperature_c", _one(lambda s: s.temperature_c)),
+    Metric("jetspect_device_temperature_celsius", "gauge", "Every thermal zone; left out, as all of it, where not measured",
+           "device.temperatures_c[zone]", _sensors(lambda d: d.temperatures_c), ("zone",)),
+    Metric("jetspect_device_power_watts", "gauge", "Every power rail", "device.power_w[rail]",
+           _sensors(lambda d: d.power_w), ("rail",)),
+    Metric("jetspect_device_clock_hertz", "gauge", "Clocks of cpu, gpu and emc (memory)", "device.clocks_mhz[part]",
+           _sensors(lambda d: d.clocks_mhz, 1e6), ("part",), 1e-6),
+    Metric("jetspect_device_load_ratio", "gauge", "Load of cpu and gpu, 0 to 1", "device.loads[part]",
+           _sensors(lambda d: d.loads), ("part",)),
+    Metric("jetspect_device_fan_rpm", "gauge", "Turns of the fan per minute", "device.fan_rpm",
+           _of_device(lambda d: d.sample.fan_rpm)),
+    Metric("jetspect_device_memory_available_bytes", "gauge", "Memory that programs can still get",
+           "device.memory_available_bytes", _of_device(lambda d: d.sample.memory_available_bytes)),
+    Metric("jetspect_device_throttled_seconds_total", "counter", "How long heat or over-current slowed the device",
+           "device.throttled_s", _of_device(lambda d: d.throttled_s)),
+    Metric("jetspect_device_over_current_total", "counter", "How often a power rail drew too much",
+           "device.over_current_events", _of_device(lambda d: d.over_current_events)),
     Metric("process_resident_memory_bytes", "gauge", "Memory of the station's process", "process.rss_bytes",
            _one(lambda s: s.process.rss_bytes)),
     Metric("process_open_fds", "gauge", "Open file descriptors of the station's process", "process.open_files",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from jetspect import __version__
+from jetspect.device.monitor import DeviceMonitor
 from jetspect.device.probe import hottest_c
 from jetspect.errors import PublishError
 from jetspect.runtime.frames import Source, utc_now
@@ -25,7 +26,7 @@ from jetspect.runtime.telemetry.snapshot import BrokerState, OutboxState, Snapsh
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """The parts of a station that have numbers. ``publisher`` and ``keeper`` may be None."""
+    """The parts of a station that have numbers. ``publisher``, ``keeper`` and ``device`` may be None."""
 
     address: StationAddress
     model: ModelIdentity
@@ -35,6 +36,7 @@ class Observed:
     outbox: Outbox
     publisher: MqttPublisher | None
     keeper: Keeper | None
+    device: DeviceMonitor | None = None
 
 
 class Telemetry:
@@ -81,6 +83,7 @@ class Telemetry:
             temperature_c=hottest_c(),
             alarms=alarms,
             not_ready=self.not_ready(),
+            device=None if parts.device is None else parts.device.state(),
         )
 
     def not_ready(self) -> tuple[str, ...]:

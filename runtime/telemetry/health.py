@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from jetspect.device.monitor import DeviceState
 from jetspect.runtime.publishing.messages import (
     BuildInfo,
+    DeviceStateInfo,
     HealthMessage,
     ProcessInfo,
     SourceInfo,
@@ -53,6 +55,22 @@ def health_message(s: Snapshot) -> HealthMessage:
         requests_ignored=broker.requests_ignored,
         process=ProcessInfo(rss_bytes=s.process.rss_bytes, open_files=s.process.open_files),
         build=BuildInfo(jetspect=s.version, model=model_info(s.model)),
+        device=None if s.device is None else _device(s.device),
+    )
+
+
+def _device(state: DeviceState) -> DeviceStateInfo:
+    sample = state.sample
+    return DeviceStateInfo(
+        temperatures_c=dict(sample.temperatures_c),
+        power_w=dict(sample.power_w),
+        clocks_mhz=dict(sample.clocks_mhz),
+        loads=dict(sample.loads),
+        fan_rpm=sample.fan_rpm,
+        memory_available_bytes=sample.memory_available_bytes,
+        throttled_by=state.throttled_by,
+        throttled_s=state.throttled_s,
+        over_current_events=state.over_current_events,
     )
 
 

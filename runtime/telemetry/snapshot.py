@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from jetspect.device.monitor import DeviceState
 from jetspect.runtime.frames import LostCause, SourceCounters
 from jetspect.runtime.publishing.messages import StationAddress
 from jetspect.runtime.results import ModelIdentity, Verdict
@@ -74,6 +75,8 @@ class Snapshot:
     ----------
     broker
         None for a station without one.
+    device
+        None where the machine's sensors are not watched.
     alarms, not_ready
         Lines 'kind: text'. Alarms need a person; what makes a station not ready keeps frames from being judged.
     """
@@ -91,6 +94,7 @@ class Snapshot:
     temperature_c: float | None
     alarms: tuple[str, ...]
     not_ready: tuple[str, ...]
+    device: DeviceState | None = None
 
 
 def kinds(lines: tuple[str, ...]) -> dict[str, int]:

@@ -18,6 +18,8 @@ from delivery import ADDRESS, MODEL, Durable, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 from telemetry_parts import ask
 
+from jetspect.device.monitor import DeviceState
+from jetspect.device.sensors import Sample
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.frames import LostCause, SourceCounters, TriggerCounters
@@ -151,6 +153,19 @@ def distinct() -> Snapshot:
         temperature_c=51.25,
         alarms=("disk_full: a", "outbox_damaged: b", "outbox_damaged: c"),
         not_ready=("source: away",),
+        device=DeviceState(
+            Sample(
+                {"gpu-thermal": next(numbers) + 0.5, "odd.zone": next(numbers)},
+                {"VDD_IN": next(numbers)},
+                {"cpu": next(numbers), "gpu": next(numbers)},
+                {"gpu": next(numbers)},
+                next(numbers),
+                next(numbers),
+            ),
+            ("over-current",),
+            next(numbers) + 0.25,
+            next(numbers),
+        ),
     )
 
 
@@ -165,6 +180,12 @@ def test_a_station_without_a_broker_shows_nothing_of_one() -> None:
     assert (health["broker_online"], health["published"], health["refused"]) == (None, 0, 0)
     shown = scrape(exposition(snapshot).decode())
     assert not {m.name for m in METRICS if m.health in ("broker_online", "published", "reconnects")} & shown.keys()
+
+
+def test_a_station_that_watches_no_sensors_shows_none() -> None:
+    snapshot = dataclasses.replace(distinct(), device=None)
+    assert json.loads(health_message(snapshot).payload())["device"] is None
+    assert not {n for n in scrape(exposition(snapshot).decode()) if n.startswith("jetspect_device_")}
 
 
 def test_names_follow_the_conventions_of_prometheus() -> None:
