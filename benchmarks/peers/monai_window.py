@@ -11,6 +11,7 @@ from jetspect.runtime.engines.base import U8
 
 BATCHES = (1, 4)
 OVERLAPS = (0.0, 0.25)
+_ROUNDING = 1e-6  # MONAI truncates tile x (1 - overlap) to px; one px less would leave the model's stride
 _HALO_WEIGHT = 1e-6  # not zero: at the frame's edge no other window has a say
 
 
@@ -46,7 +47,13 @@ def candidates(job: Job) -> list[Contender]:
             with torch.inference_mode():
                 frame = torch.from_numpy(image.reshape(*image.shape[:2], -1)).permute(2, 0, 1)[None].float()
                 answer = sliding_window_inference(
-                    frame, (edge, edge), batch, predict, overlap=overlap, mode=mode, roi_weight_map=weights
+                    frame,
+                    (edge, edge),
+                    batch,
+                    predict,
+                    overlap=max(0.0, overlap - _ROUNDING),
+                    mode=mode,
+                    roi_weight_map=weights,
                 )
             scores: Scores = answer[0].numpy()
             return scores

@@ -9,6 +9,7 @@ from jetspect.errors import MissingDependencyError
 from jetspect.runtime.engines.base import U8
 
 OVERLAPS = (0.0, 0.2)
+_ROUNDING = 1e-6  # SAHI truncates tile x overlap to px; one px less would leave the model's stride
 
 
 def candidates(job: Job) -> list[Contender]:
@@ -33,8 +34,8 @@ def candidates(job: Job) -> list[Contender]:
                 image,
                 slice_height=job.tile_px,
                 slice_width=job.tile_px,
-                overlap_height_ratio=overlap,
-                overlap_width_ratio=overlap,
+                overlap_height_ratio=overlap + _ROUNDING,
+                overlap_width_ratio=overlap + _ROUNDING,
                 auto_slice_resolution=False,
             )
             out = np.zeros((job.classes, *image.shape[:2]), np.uint8)
