@@ -17,6 +17,7 @@ from jetspect.benchmarks.precision import compare_precisions
 from jetspect.benchmarks.publish import PublishTimes, bench_publish, own_mosquitto, scratch
 from jetspect.benchmarks.stats import load_average, usable_cores
 from jetspect.cli.bench_gating import gating
+from jetspect.cli.bench_model import model
 from jetspect.cli.bench_peers import peers
 from jetspect.cli.engine import as_precision
 from jetspect.cli.output import JsonOption, console, print_json
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command()(peers)
 app.command()(gating)
+app.command()(model)
 
 
 @app.command()
