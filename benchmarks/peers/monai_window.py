@@ -12,7 +12,7 @@ from jetspect.runtime.engines.base import U8
 BATCHES = (1, 4)
 OVERLAPS = (0.0, 0.25)
 _ROUNDING = 1e-6  # MONAI truncates tile x (1 - overlap) to px; one px less would leave the model's stride
-_HALO_WEIGHT = 1e-6  # not zero: at the frame's edge no other window has a say
+_HALO_WEIGHT = 1e-4  # along each axis; not zero, since at the frame's edge no other window has a say
 
 
 def candidates(job: Job) -> list[Contender]:
@@ -39,8 +39,9 @@ def candidates(job: Job) -> list[Contender]:
         return torch.from_numpy(job.engine.run(tiles)).float()
 
     edge, halo = job.tile_px, job.halo_px
-    inside = torch.full((1, 1, edge, edge), _HALO_WEIGHT)
-    inside[..., halo : edge - halo, halo : edge - halo] = 1.0
+    along = torch.full((edge,), _HALO_WEIGHT)
+    along[halo : edge - halo] = 1.0
+    inside = torch.outer(along, along)[None, None]
 
     def contender(overlap: float, mode: str, batch: int, weights: Any = None) -> Contender:
         def score(image: U8) -> Scores:

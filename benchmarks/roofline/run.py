@@ -11,6 +11,7 @@ import numpy as np
 from jetspect.benchmarks.interleave import interleave
 from jetspect.benchmarks.roofline.machine import copy_bandwidth, peak_macs
 from jetspect.benchmarks.roofline.work import Work, work_of
+from jetspect.device.probe import probe
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines.base import Engine
@@ -133,6 +134,8 @@ def bench_model(
     first: Point = (edge, 1)
     points = tuple(dict.fromkeys((first, *options.points)))
     each = {p: work(p) for p in points}
+    for point, needs in each.items():
+        _check_memory(point, needs)
     told("copying")
     bandwidth = copy_bandwidth()
     told("multiplying")
@@ -153,6 +156,15 @@ def bench_model(
         predictions=tuple(Prediction(p[0], p[1], rate / (each[p].macs / p[1]), per_s[p]) for p in points if p != first),
         options=options,
     )
+
+
+def _check_memory(point: Point, work: Work) -> None:
+    have = probe().memory_mb
+    if have and work.held_bytes / 1e6 > have:
+        raise InputError(
+            f"{point[1]} tiles of {point[0]} px need {work.held_bytes / 1e9:.0f} GB in one step of the network, this machine "
+            f"has {have / 1e3:.0f} GB; plan smaller tiles or batches"
+        )
 
 
 def _frames(bundle: Bundle, engine: Engine, options: ModelOptions, told: Told) -> list[dict[str, float]]:

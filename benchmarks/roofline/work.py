@@ -19,10 +19,13 @@ class Work:
         Multiply-accumulates of convolutions and matrix products; what else there is counts for little.
     border_bytes
         Input, output and weights once: what moves even where everything between stays in the cache.
+    held_bytes
+        What the largest step reads and writes, in single precision: the least memory that a run needs.
     """
 
     macs: int
     border_bytes: int
+    held_bytes: int
 
 
 def work_of(graph: bytes, shape_nhwc: tuple[int, int, int, int]) -> Work:
@@ -55,7 +58,12 @@ def work_of(graph: bytes, shape_nhwc: tuple[int, int, int, int]) -> Work:
     return Work(
         macs=sum(_macs(node, shapes) for node in known.node),
         border_bytes=sum(ends) + sum(w.nbytes for w in weights.values()),
+        held_bytes=max((_held(node, shapes) for node in known.node), default=0),
     )
+
+
+def _held(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:
+    return sum(4 * math.prod(shapes[name]) for name in (*node.input, *node.output) if shapes.get(name))
 
 
 def _macs(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:

@@ -36,6 +36,7 @@ def test_multiplications_are_those_of_the_textbook() -> None:
     up = helper.make_node("ConvTranspose", ["y", "t"], ["z"], strides=[2, 2])
     counted = work_of(graph_of([conv, up], {"w": (6, 2, 3, 3), "t": (6, 4, 2, 2)}, "z"), (1, 2, 10, 8))
     # 10 x 8 px with 6 outputs of 3 x 3 x 2; then each of 6 x 10 x 8 inputs into 2 x 2 x 4 outputs.
+    assert counted.held_bytes == 4 * (6 * 10 * 8 + 6 * 4 * 2 * 2 + 4 * 20 * 16)
     assert counted.macs == 10 * 8 * 6 * 18 + 6 * 10 * 8 * 16
     grouped = helper.make_node("Conv", ["x", "w"], ["y"], group=2, strides=[2, 2], pads=[1, 1, 1, 1])
     assert work_of(graph_of([grouped], {"w": (2, 1, 3, 3)}, "y"), (1, 2, 10, 8)).macs == 2 * 5 * 4 * 9
@@ -92,6 +93,7 @@ def test_the_run_sets_stages_beside_limits_and_says_how_far_off_a_prediction_is(
         (("--plan", "512"), "--plan is a list of TILExBATCH"),
         (("--plan", "512x65"), "a batch is 1 to 64 tiles, got 65"),
         (("--plan", "100x1"), "must be multiples of the model's stride 16"),
+        (("--plan", "16384x64"), "GB in one step of the network"),
         (("--plan", "99999x1"), "tiles up to 16384 px"),
     ],
 )
