@@ -55,7 +55,8 @@ class TileGrid:
     Attributes
     ----------
     tile_hw
-        Height and width of every tile; smaller than asked for only where the frame is (``shrink``).
+        Height and width of every tile; smaller than asked for only where the frame, or all there is to inspect with its
+        halo, is (``shrink``).
     padded_hw
         The frame's size rounded up to the stride; tiles may reach past the frame's right and bottom edge up to here.
     skipped
@@ -100,6 +101,26 @@ def cut_axis(length: int, tile: int, halo: int, stride: int) -> list[Cut]:
     return cuts
 
 
+def cut_range(first: int, last: int, length: int, tile: int, halo: int, stride: int, *, shrink: bool) -> list[Cut]:
+    """Cut only what the pixels from ``first`` to ``last`` (exclusive) of ``length`` px need: their cores and a halo around.
+
+    What lies between the halo and a range that ends inside the frame is real context, so cores are as exact as those of the
+    whole axis.
+    """
+    padded = round_up(length, stride)
+    begin, end = max(0, (first - halo) // stride * stride), min(padded, round_up(last + halo, stride))
+    if end - begin <= tile:
+        # A tile that cannot shrink moves back into the frame: beyond its end there is nothing to see.
+        return [Cut(begin if shrink else max(0, min(begin, padded - tile)), first, last)]
+    cuts = [
+        Cut(c.origin + begin, c.core_start + begin, c.core_stop + begin)
+        for c in cut_axis(end - begin, tile, halo, stride)
+    ]
+    cuts[0] = replace(cuts[0], core_start=first)
+    cuts[-1] = replace(cuts[-1], core_stop=last)
+    return cuts
+
+
 def plan_tiles(
     frame_hw: tuple[int, int],
     *,
@@ -109,7 +130,7 @@ def plan_tiles(
     keep: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None = None,
     shrink: bool = True,
 ) -> TileGrid:
-    """Lay tiles over a frame so that their cores cover every pixel exactly once.
+    """Lay tiles over a frame so that their cores cover every pixel exactly once, or every pixel to inspect.
 
     Parameters
     ----------
@@ -118,7 +139,8 @@ def plan_tiles(
     tile_px, halo_px
         Multiples of ``stride_px`` with ``tile_px > 2 * halo_px``.
     keep
-        H x W, non-zero where there is something to inspect; tiles whose core holds none of it are left out.
+        H x W, non-zero where there is something to inspect; tiles whose core holds none of it are left out. Where it costs
+        fewer pixels, tiles are laid over the rectangle around it instead of over the frame.
     shrink
         Let the tile shrink to a frame that is smaller, where the engine accepts any size. Without it such a frame is
         padded to the full tile.
@@ -142,12 +164,49 @@ def plan_tiles(
         raise InputError(f"the keep mask is {keep.shape[1]} x {keep.shape[0]} px, the frame {width} x {height}")
 
     padded = round_up(height, stride_px), round_up(width, stride_px)
-    tile_hw = (min(tile_px, padded[0]), min(tile_px, padded[1])) if shrink else (tile_px, tile_px)
-    rows = cut_axis(height, tile_px, halo_px, stride_px)
-    columns = cut_axis(width, tile_px, halo_px, stride_px)
-    tiles = [Tile(y, x) for y in rows for x in columns]
-    kept = tiles if keep is None else [t for t in tiles if keep[t.core].any()]
-    return TileGrid(frame_hw, tile_hw, padded, halo_px, tuple(kept), skipped=len(tiles) - len(kept))
+    rules = tile_px, halo_px, stride_px
+    whole = _Layout.of(((0, height), (0, width)), frame_hw, rules, shrink=shrink)
+    if keep is None:
+        return TileGrid(frame_hw, whole.tile_hw, padded, halo_px, whole.tiles)
+    best = whole.only(keep)
+    if best.tiles:
+        rectangle = tuple((int(at[0]), int(at[-1]) + 1) for at in (np.flatnonzero(keep.any(axis=a)) for a in (1, 0)))
+        best = min(best, _Layout.of(rectangle, frame_hw, rules, shrink=shrink).only(keep), key=_Layout.cost)
+    skipped = max(0, len(whole.tiles) - len(best.tiles))
+    return TileGrid(frame_hw, best.tile_hw, padded, halo_px, best.tiles, skipped)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One way to lay tiles over a frame or a part of it."""
+
+    tile_hw: tuple[int, int]
+    tiles: tuple[Tile, ...]
+
+    @classmethod
+    def of(
+        cls,
+        ranges: tuple[tuple[int, int], ...],
+        frame_hw: tuple[int, int],
+        rules: tuple[int, int, int],
+        *,
+        shrink: bool,
+    ) -> _Layout:
+        tile, halo, stride = rules
+        cuts, sizes = [], []
+        for (first, last), length in zip(ranges, frame_hw, strict=True):
+            cuts.append(cut_range(first, last, length, *rules, shrink=shrink))
+            needed = min(round_up(length, stride), round_up(last + halo, stride)) - cuts[-1][0].origin
+            sizes.append(min(tile, needed) if shrink else tile)
+        return cls((sizes[0], sizes[1]), tuple(Tile(y, x) for y in cuts[0] for x in cuts[1]))
+
+    def only(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> _Layout:
+        """Leave out tiles whose core holds nothing to inspect."""
+        return replace(self, tiles=tuple(t for t in self.tiles if keep[t.core].any()))
+
+    def cost(self) -> int:
+        """Pixels that go through the network."""
+        return len(self.tiles) * self.tile_hw[0] * self.tile_hw[1]
 
 
 def hann_weights(length: int, cuts: list[Cut], tile: int) -> list[npt.NDArray[np.float32]]:

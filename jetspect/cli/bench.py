@@ -18,7 +18,10 @@ from jetspect.benchmarks.precision import compare_precisions
 from jetspect.benchmarks.publish import PublishTimes, bench_publish, own_mosquitto, scratch
 from jetspect.benchmarks.stats import load_average, usable_cores
 from jetspect.cli import bench_compare, bench_engines, bench_latency, bench_startup, bench_tiles
+from jetspect.cli.bench_gating import gating
+from jetspect.cli.bench_model import model
 from jetspect.cli.bench_options import HistoryOption
+from jetspect.cli.bench_peers import peers
 from jetspect.cli.engine import as_precision
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.device.probe import probe
@@ -46,6 +49,9 @@ app.command(cls=bench_tiles.Spread)(bench_tiles.tiles)
 app.command()(bench_latency.latency)
 app.command()(bench_startup.startup)
 app.command()(bench_engines.engines)
+app.command()(peers)
+app.command()(gating)
+app.command()(model)
 
 
 @app.command()

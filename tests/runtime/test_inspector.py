@@ -45,6 +45,22 @@ def test_tiling_gives_the_whole_frame_answer(bundle: Bundle, part: SyntheticPart
     assert np.abs(maps[0] - maps[2]).max() <= 1
 
 
+def test_a_region_has_the_scores_of_the_whole_frame(bundle: Bundle, part: SyntheticPart) -> None:
+    """Its tiles lie elsewhere than the frame's own, which changes nothing but rounding."""
+    left, top, right, bottom = 331, 207, 702, 455
+    maps = []
+    for tiling in ({"tile_px": 1216}, {"tile_px": 400, "roi_xyxy": (left, top, right, bottom)}):
+        with Inspector(
+            bundle, open_engine(bundle)[0], InspectorSettings.model_validate({"tiling": tiling})
+        ) as inspector:
+            maps.append(inspector.score_map(part.image).astype(int))
+    whole, inside = maps
+    assert whole[:, top:bottom, left:right].any()
+    assert np.abs(whole - inside)[:, top:bottom, left:right].max() <= 1
+    inside[:, top:bottom, left:right] = 0
+    assert not inside.any()
+
+
 def test_a_graph_may_have_thresholds_of_its_own(bundle: Bundle, part: SyntheticPart) -> None:
     """A shift moves both thresholds of every class for that graph alone; scores stay as they are."""
     graphs = dict(bundle.manifest.graphs)

@@ -14,6 +14,7 @@ from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines.base import EngineInfo
 from jetspect.runtime.manifest import Manifest
+from jetspect.runtime.postprocess.reference import APART_PX, find_components
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.scoring import ScoreMapper
 
@@ -122,6 +123,42 @@ def test_the_hot_box_holds_everything_at_or_above_the_low_threshold(bundle: Bund
         assert (y1, x1) >= (210, 330)
         assert (y1 - y0) * (x1 - x0) < 500 * 500 / 4
     assert not any(mapper.score(np.zeros_like(image)).hot)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 60), st.integers(50, 700), st.integers(50, 700))
+def test_components_are_those_of_the_whole_map_and_hot_boxes_keep_apart(
+    bundle: Bundle, seed: int, spots: int, height: int, width: int
+) -> None:
+    """The search looks into hot boxes only: nothing may lie outside them, and none may cut what belongs together."""
+    manifest = manifest_of(bundle)
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width, 3), np.uint8)
+    for y, x, size in zip(
+        rng.integers(0, height, spots), rng.integers(0, width, spots), rng.integers(1, 40, spots), strict=True
+    ):
+        image[y : y + size, x : x + size] = rng.integers(0, 256)
+    data = manifest.output.model_copy(update={"close_px": int(rng.integers(0, 16)), "open_px": int(rng.integers(0, 3))})
+    found = ScoreMapper(manifest, Echo(len(data.classes)), TilingSettings(tile_px=256)).score(image)
+    for boxes in found.hot:
+        for i, a in enumerate(boxes):
+            for b in boxes[:i]:
+                assert max(a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3]) >= APART_PX
+    quick = find_components(found.score_map, data, hot=found.hot)
+    full = find_components(found.score_map, data)
+    assert [(c.class_index, c.box_yxyx, c.area_px, c.sum_score) for c in quick] == [
+        (c.class_index, c.box_yxyx, c.area_px, c.sum_score) for c in full
+    ]
+
+
+def test_spots_far_apart_in_one_tile_are_searched_one_by_one(bundle: Bundle) -> None:
+    manifest = manifest_of(bundle)
+    image = np.zeros((640, 640, 3), np.uint8)
+    for y, x in ((10, 10), (10, 600), (600, 10), (600, 600)):
+        image[y : y + 5, x : x + 5] = 255
+    hot = ScoreMapper(manifest, Echo(len(manifest.output.classes)), TilingSettings(tile_px=640)).score(image).hot
+    assert [len(boxes) for boxes in hot] == [4] * len(manifest.output.classes)
+    assert all((y1 - y0) * (x1 - x0) <= 64 * 64 for boxes in hot for y0, x0, y1, x1 in boxes)
 
 
 class Full(Echo):

@@ -66,6 +66,42 @@ def test_tiles_without_anything_to_inspect_are_left_out() -> None:
     assert grid.skipped == len(everything.tiles) - 1
 
 
+@given(geometries(), st.data(), st.booleans())
+def test_tiles_of_a_region_cover_it_once_are_exact_there_and_never_cost_more(
+    geometry: tuple[tuple[int, int], int, int, int], data: st.DataObject, shrink: bool
+) -> None:
+    """Cores keep a halo from every edge of their tile that is not the frame's own, wherever the region lies."""
+    frame, tile, halo, stride = geometry
+    keep = np.zeros(frame, np.uint8)
+    (top, bottom), (left, right) = (
+        sorted((data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, n - 1)))) for n in frame
+    )
+    keep[top : bottom + 1, left : right + 1] = 1
+    rules = {"tile_px": tile, "halo_px": halo, "stride_px": stride}
+    grid, everything = plan_tiles(frame, keep=keep, shrink=shrink, **rules), plan_tiles(frame, shrink=shrink, **rules)
+    count = np.zeros(frame, np.int32)
+    for t in grid.tiles:
+        count[t.core] += 1
+        assert keep[t.core].any()
+        for cut, size, padded in zip((t.y, t.x), grid.tile_hw, grid.padded_hw, strict=True):
+            assert cut.origin >= 0 and cut.origin % stride == 0
+            assert cut.origin + size <= max(padded, size)
+            assert cut.origin == 0 or cut.core_start - cut.origin >= halo
+            assert cut.origin + size >= padded or cut.origin + size - cut.core_stop >= halo
+    assert (count[keep > 0] == 1).all() and (count <= 1).all()
+    plain = sum(bool(keep[t.core].any()) for t in everything.tiles) * everything.tile_hw[0] * everything.tile_hw[1]
+    assert len(grid.tiles) * grid.tile_hw[0] * grid.tile_hw[1] <= plain
+    assert 0 <= grid.skipped < len(everything.tiles)
+
+
+def test_a_region_between_the_frames_tiles_gets_tiles_of_its_own() -> None:
+    """A third of a 20-megapixel frame costs a third of it, not the half that the frame's own tiles would."""
+    keep = np.zeros((3648, 5472), np.uint8)
+    keep[611:2609, 916:3913] = 1
+    grid = plan_tiles(keep.shape, tile_px=704, halo_px=96, stride_px=16, keep=keep)
+    assert (len(grid.tiles), grid.skipped) == (24, 53)
+
+
 @given(st.integers(1, 500), st.integers(1, 6), st.integers(0, 3))
 def test_blend_weights_sum_to_one(length: int, core: int, halo: int) -> None:
     stride = 8

@@ -1,0 +1,45 @@
+"""Gating in words: the table and the drawing for the terminal and the report."""
+
+from __future__ import annotations
+
+from jetspect.benchmarks.bar_page import Bars, Table
+from jetspect.benchmarks.gating.run import FULL, GatingResult, GatingRow
+
+
+def tables(result: GatingResult) -> list[Table]:
+    """Return one row for every way at every cover."""
+    width, height = result.options.size_wh
+    return [
+        Table(
+            f"Looking at the part only, frames of {width} x {height} px, tiles of {result.tile_px} px",
+            f"Whole inspections, {result.options.rounds} rounds in turn; a speed-up above 1 is faster than the full scan, in "
+            f"brackets its 95 % interval. Missed: defects that the full scan finds on {result.options.answer_frames} frames "
+            f"and this way does not. First stage: {result.stage_one}.",
+            ("", "cover", "tiles", "frames/s", "speed-up", "missed", "other px on the part", "alarms off the part"),
+            [_row(r) for r in result.rows],
+        )
+    ]
+
+
+def bars(result: GatingResult) -> list[Bars]:
+    """Draw the speed-ups."""
+    rows = [r for r in result.rows if r.way != FULL]
+    ends = [None if r.speedup.low is None or r.speedup.high is None else (r.speedup.low, r.speedup.high) for r in rows]
+    names = [f"{r.way}, {r.cover:.0%}" for r in rows]
+    text = "Frames/s divided by the full scan's, with 95 % intervals; the dashed line is the full scan."
+    return [
+        Bars("Speed-up by cover", text, "times the full scan", names, [r.speedup.value for r in rows], ends, mark=1.0)
+    ]
+
+
+def _row(row: GatingRow) -> tuple[str, ...]:
+    return (
+        row.way,
+        f"{row.cover:.0%}",
+        f"{row.tiles:.0f} of {row.tiles_all}",
+        f"{row.frames_per_s:.3g}",
+        "" if row.way == FULL else str(row.speedup),
+        "" if row.way == FULL else f"{row.missed} of {row.found}",
+        "" if row.way == FULL else str(row.changed_px),
+        str(row.alarms_outside),
+    )

@@ -1,0 +1,84 @@
+"""``jetspect bench model``: how far from the machine's limits, and what other tiles would give."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jetspect.benchmarks.bar_page import prepare_folder
+from jetspect.benchmarks.roofline.machine import gemm_graph
+from jetspect.benchmarks.roofline.run import ModelOptions, bench_model, check_options
+from jetspect.benchmarks.roofline.told import ASSUMPTION, tables
+from jetspect.cli.bench_peers import OutOption, ProcessorOption, SizeOption, as_size, finish, here, open_processor, show
+from jetspect.cli.engine import PrecisionOption, TileOption, as_precision
+from jetspect.cli.output import JsonOption, print_json, progress
+from jetspect.errors import InputError
+from jetspect.runtime.bundle import Bundle
+from jetspect.runtime.engines.base import Engine
+
+
+def model(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or .zip.", show_default=False)],
+    size: SizeOption = "5472x3648",
+    tile: TileOption = None,
+    plan: Annotated[
+        str, typer.Option(help="Comma-separated TILExBATCH to predict and then measure, such as 512x1,1024x2.")
+    ] = "512x1,512x4,1024x1",
+    frames: Annotated[int, typer.Option(min=1, max=1000, help="Frames to inspect after one warm-up.")] = 3,
+    engine: ProcessorOption = "onnxruntime",
+    precision: PrecisionOption = "fp32",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 0,
+    as_json: JsonOption = False,
+    out: OutOption = None,
+) -> None:
+    """Set every stage beside what memory and engine could do at best here, and predict other tiles from one that is measured.
+
+    Example: jetspect bench model bundles/metal-demo --engine openvino --plan 512x1,1024x1
+    """
+    opened = Bundle.open(bundle)
+    options = ModelOptions(size_wh=as_size(size), tile_px=tile, points=_points(plan), frames=frames)
+    check_options(opened, options)
+    if out is not None:
+        prepare_folder(out)
+    chosen = as_precision(precision)
+    with (
+        open_processor(opened, engine, precision, threads) as running,
+        _open_plain(engine, gemm_graph(), threads) as products,
+        progress() as shown,
+    ):
+        task = shown.add_task("model", total=None)
+        result = bench_model(
+            opened, chosen, running, products, options, lambda what: shown.update(task, advance=1, description=what)
+        )
+    off = [p.off for p in result.predictions]
+    data, drawn = {**here(opened), **asdict(result), "off": off, "assumption": ASSUMPTION}, tables(result)
+    if as_json:
+        print_json(data)
+    else:
+        show(drawn)
+    if out is not None:
+        finish(out, "model", f"{opened.manifest.name} beside the machine's limits", result.engine, data, drawn, [])
+
+
+def _open_plain(kind: str, graph: bytes, threads: int) -> Engine:
+    """Open a graph that belongs to no bundle in an engine of the processor."""
+    if kind == "openvino":
+        from jetspect.runtime.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(graph, threads=threads)
+    from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(graph, threads=threads)
+
+
+def _points(text: str) -> tuple[tuple[int, int], ...]:
+    found = []
+    for part in (p for p in text.split(",") if p.strip()):
+        tile, _, batch = part.strip().lower().partition("x")
+        if not (tile.isdecimal() and batch.isdecimal()) or int(tile) > 16384:
+            raise InputError(f"--plan is a list of TILExBATCH such as 512x1,1024x2, tiles up to 16384 px; got {text!r}")
+        found.append((int(tile), int(batch)))
+    return tuple(found)
