@@ -49,6 +49,7 @@ class Telemetry:
         self._threads, self._source = Threads(), SourceWatch()
         self._outbox = OutboxState()
         self._lock = threading.Lock()
+        self.running = threading.Event()
         if parts.publisher is not None:
             parts.publisher.on_acknowledged = self.events.acknowledged
 
@@ -56,6 +57,7 @@ class Telemetry:
         """The station runs, with these threads."""
         self._started = self._clock()
         self._threads.watch(threads)
+        self.running.set()
 
     def snapshot(self) -> Snapshot:
         """Return every number as it is now. An outbox that cannot be read keeps the numbers it had, with an alarm."""
@@ -95,6 +97,22 @@ class Telemetry:
         if self._parts.outbox.tight:
             found.append("disk_full: the outbox's disk is full; free space on it")
         return tuple(found)
+
+    def stuck(self) -> tuple[str, ...]:
+        """Say what keeps frames from being judged and a new start may cure. Waits for no disk.
+
+        A camera that is away and a full disk are waited for: a new start brings neither back, and costs the frames in hand.
+        """
+        waited_for = {"source", "disk_full"}
+        if not self._parts.source.counters().connected:
+            waited_for.add("idle")
+        if self._parts.outbox.tight:
+            waited_for.add("outbox")
+        return tuple(line for line in self.not_ready() if line.partition(":")[0] not in waited_for)
+
+    def ended(self) -> bool:
+        """Whether a thread of the station has ended, and the station is about to."""
+        return self.running.is_set() and bool(self._threads.faults())
 
     def _read_outbox(self) -> OutboxState:
         outbox = self._parts.outbox
