@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from jetspect.benchmarks.gpu_selftest import self_test, show
+from jetspect.cli import device_service
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines.options import open_cuda
 
 app = typer.Typer(help="The device: is it fit to run a station?", no_args_is_help=True)
+app.command()(device_service.install)
+app.command()(device_service.uninstall)
 
 
 @app.command()
