@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from jetspect import __version__
 from jetspect.device.probe import probe
-from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
-from jetspect.runtime.engines import open_engine
-from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.frames import Source, utc_now
+from jetspect.runtime.judging import open_judge
 from jetspect.runtime.parts import PartMerger
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
@@ -19,6 +18,8 @@ from jetspect.runtime.publishing.messages import MetaMessage, StationAddress, mo
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics
+from jetspect.runtime.slots.deploy import slots_of
+from jetspect.runtime.slots.switching import SlotInspectors
 from jetspect.runtime.sources import open_source
 from jetspect.runtime.station import Listener, Parts, Station
 from jetspect.runtime.triggering.settings import EncoderTrigger, MqttTrigger
@@ -40,15 +41,8 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
     address = StationAddress(**where.model_dump())
     topics = Topics(where.namespace, where.site, where.area, where.line, where.unit)
     with ExitStack() as opened:
-        bundle = Bundle.open(config.bundle.path, public_key=config.bundle.public_key)
-        engine, golden = open_engine(
-            bundle,
-            kind=config.engine.kind,
-            precision=config.bundle.precision,
-            threads=config.engine.threads,
-            device=_device(config),
-        )
-        inspector = opened.enter_context(ViewInspectors(bundle, opened.enter_context(engine), config.inspectors))
+        inspector, golden = _open_inspector(config)
+        opened.enter_context(inspector)
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
         evidence = EvidenceStore(config.evidence) if config.evidence is not None else None
         keeper = Keeper(outbox, evidence, keep_hours=config.outbox.keep_hours, max_mb=config.outbox.max_mb)
@@ -61,10 +55,11 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
                 at=utc_now(),
                 jetspect=__version__,
                 model=model_info(inspector.model),
-                classes=tuple(c.name for c in bundle.manifest.output.classes),
+                classes=inspector.classes,
                 tile_px=inspector.tile_px,
                 device=device,
-                golden=str(golden),
+                golden=golden(),
+                slots=inspector.info() if isinstance(inspector, SlotInspectors) else None,
             )
 
         broker = config.broker
@@ -92,6 +87,16 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
     return station
 
 
+def _open_inspector(config: StationConfig) -> tuple[ViewInspectors | SlotInspectors, Callable[[], str]]:
+    """Open what judges frames, and what tells how its engine proved itself."""
+    if config.bundle.path is not None:
+        judge = open_judge(config, config.bundle.path)
+        return judge.inspectors, lambda: str(judge.golden)
+    folder = slots_of(config)
+    slots = SlotInspectors(folder, config.slots, lambda slot: open_judge(config, folder.place(slot)))
+    return slots, lambda: slots.golden
+
+
 def _open_cameras(config: StationConfig, outbox: Outbox, topic: str) -> tuple[Source, PartMerger]:
     """Open the source, or every view; with what is known of parts that were not complete at the last end."""
     trigger = config.trigger
@@ -105,18 +110,6 @@ def _open_cameras(config: StationConfig, outbox: Outbox, topic: str) -> tuple[So
             read_count(trigger.count_file)
         opened.pop_all()
         return TriggeredSource(cameras, trigger, owed), merger
-
-
-def _device(config: StationConfig) -> DeviceOptions:
-    """Return the one shape that a TensorRT engine of this station has, and where it is."""
-    engine = config.engine
-    return DeviceOptions(
-        tile_px=config.tiling.tile_px,
-        batch=config.tiling.batch,
-        folder=engine.folder,
-        opt_level=engine.opt_level,
-        cuda_graph=engine.cuda_graph,
-    )
 
 
 def _with_folder(path: Path) -> Path:

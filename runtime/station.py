@@ -31,6 +31,7 @@ from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.queueing import FrameQueue, Policy
 from jetspect.runtime.results import Inspection
+from jetspect.runtime.slots.switching import SlotInspectors
 from jetspect.runtime.telemetry.collect import Observed, Telemetry
 from jetspect.runtime.telemetry.endpoint import MetricsEndpoint
 from jetspect.runtime.telemetry.health import health_message
@@ -49,7 +50,7 @@ class Parts:
     """What a station is made of. ``publisher`` and ``evidence`` may be None."""
 
     source: Source
-    inspector: ViewInspectors
+    inspector: ViewInspectors | SlotInspectors
     outbox: Outbox
     publisher: MqttPublisher | None
     evidence: EvidenceStore | None
@@ -117,6 +118,9 @@ class Station:
             ),
             Patience() if metrics is None else Patience(metrics.stuck_s, metrics.idle_s),
         )
+        if isinstance(inspector, SlotInspectors):
+            self.telemetry.slots, inspector.on_change = inspector.info, self._switched
+            self._switched()
         self.counters = self.telemetry.events.counters
         self.metrics = None if metrics is None else MetricsEndpoint(metrics, self.telemetry)
 
@@ -192,6 +196,12 @@ class Station:
     def health(self) -> HealthMessage:
         """Return the numbers as they are published."""
         return health_message(self.telemetry.snapshot())
+
+    def _switched(self) -> None:
+        """Another bundle judges, or there is news of it."""
+        self.telemetry.model = self._parts.inspector.model
+        if self._parts.publisher is not None:
+            self._parts.publisher.announce()
 
     def _beat(self) -> None:
         # Housekeeping may fail; when a result cannot be kept, the recording thread stops the line.

@@ -191,6 +191,21 @@ class ResultMessage(Message):
         return self.model_dump_json(exclude=absent).encode()
 
 
+class SlotsInfo(Message):
+    """Which of two bundles judges, and what was changed last."""
+
+    live: Literal["a", "b"]
+    on_probation: bool = Field(False, description="The bundle has yet to show that it is no worse than the one before")
+    frames: int = Field(0, description="That it judged; of earlier runs of the station the last 2000 at most")
+    event: str = Field(
+        "",
+        description="What happened last: deployed, passed, rolled_back, switched_back (by hand) or kept (there was no way "
+        "back); later versions may know more",
+    )
+    reason: Text = Field("", description="Why it went back")
+    at: Utc | None = Field(None, description="When")
+
+
 class StatusMessage(Message):
     """Retained on ``.../status``; the last will says offline."""
 
@@ -213,6 +228,7 @@ class MetaMessage(Message):
     tile_px: int
     device: dict[str, str | int]
     golden: str = Field(description="How the engine proved itself at the start")
+    slots: SlotsInfo | None = Field(None, description="Null for a station that names one bundle")
     schemas: dict[str, str] = Field(
         default_factory=lambda: {leaf: str(m.model_fields["schema_id"].default) for leaf, m in MESSAGES.items()},
         description="Leaf topic -> schema_id of the messages on it",
@@ -309,6 +325,7 @@ class HealthMessage(Message):
     refused: int = Field(0, description="Results that the broker refused; each is tried again")
     process: ProcessInfo = Field(default_factory=ProcessInfo)
     build: BuildInfo | None = None
+    slots: SlotsInfo | None = Field(None, description="Null for a station that names one bundle")
 
 
 MESSAGES: dict[str, type[Message]] = {

@@ -53,6 +53,8 @@ def writable_folders(config: StationConfig, root: Path, state: Path) -> tuple[Pa
     wanted = [("outbox.path", config.outbox.path.parent)]
     if config.evidence is not None:
         wanted.append(("evidence.folder", config.evidence.folder))
+    if config.bundle.slots is not None:
+        wanted.append(("bundle.slots", config.bundle.slots))
     found: list[Path] = []
     for key, path in wanted:
         seen = as_seen(path, root)
@@ -60,9 +62,10 @@ def writable_folders(config: StationConfig, root: Path, state: Path) -> tuple[Pa
         if seen.is_relative_to(state) or seen in found:
             continue
         if len(seen.parts) < 3 or any(seen.is_relative_to(system) for system in _SYSTEM):
+            better = state / (config.outbox.path.name if key == "outbox.path" else key.rpartition(".")[2])
             raise InputError(
-                f"{key} puts results in {seen}, which the service cannot have for itself; in the station file write "
-                f'{key} = "{state / (config.outbox.path.name if key == "outbox.path" else "evidence")}"'
+                f"{key} is in {seen}, which the service cannot have for itself; in the station file write {key} = "
+                f'"{better}"'
             )
         found.append(seen)
     return tuple(found)

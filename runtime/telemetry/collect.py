@@ -12,7 +12,7 @@ from jetspect.device.probe import hottest_c
 from jetspect.errors import PublishError
 from jetspect.runtime.frames import Source, utc_now
 from jetspect.runtime.publishing.keeping import Keeper
-from jetspect.runtime.publishing.messages import StationAddress
+from jetspect.runtime.publishing.messages import SlotsInfo, StationAddress
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.queueing import FrameQueue
@@ -48,6 +48,8 @@ class Telemetry:
         self._started = clock()
         self._threads, self._source = Threads(), SourceWatch()
         self._outbox = OutboxState()
+        self.model = parts.model
+        self.slots: Callable[[], SlotsInfo | None] = lambda: None
         self._lock = threading.Lock()
         self.running = threading.Event()
         if parts.publisher is not None:
@@ -64,6 +66,9 @@ class Telemetry:
         parts = self._parts
         alarms = parts.keeper.alarms() if parts.keeper is not None else ()
         alarms += parts.publisher.alarms() if parts.publisher is not None else ()
+        slots = self.slots()
+        if slots is not None and slots.event in ("rolled_back", "kept"):
+            alarms += (f"slot_{slots.event}: {slots.reason}",)
         try:
             self._outbox = self._read_outbox()
         except PublishError as error:
@@ -74,7 +79,7 @@ class Telemetry:
             at=utc_now(),
             uptime_s=self._clock() - self._started,
             version=__version__,
-            model=parts.model,
+            model=self.model,
             events=self.events.read(parts.queue.dropped),
             source=parts.source.counters(),
             outbox=self._outbox,
@@ -83,6 +88,7 @@ class Telemetry:
             temperature_c=hottest_c(),
             alarms=alarms,
             not_ready=self.not_ready(),
+            slots=slots,
         )
 
     def not_ready(self) -> tuple[str, ...]:

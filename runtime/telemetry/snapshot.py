@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jetspect.runtime.frames import LostCause, SourceCounters
-from jetspect.runtime.publishing.messages import StationAddress
+from jetspect.runtime.publishing.messages import SlotsInfo, StationAddress
 from jetspect.runtime.results import ModelIdentity, Verdict
 from jetspect.runtime.telemetry.process import ProcessState
 from jetspect.runtime.telemetry.stages import Histogram
@@ -91,6 +91,7 @@ class Snapshot:
     temperature_c: float | None
     alarms: tuple[str, ...]
     not_ready: tuple[str, ...]
+    slots: SlotsInfo | None = None
 
 
 def kinds(lines: tuple[str, ...]) -> dict[str, int]:
