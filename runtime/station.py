@@ -119,8 +119,8 @@ class Station:
             Patience() if metrics is None else Patience(metrics.stuck_s, metrics.idle_s),
         )
         if isinstance(inspector, SlotInspectors):
-            self.telemetry.slots, inspector.on_change = inspector.info, self._switched
-            self._switched()
+            self.telemetry.model, self.telemetry.slots = lambda: inspector.model, inspector.info
+            inspector.on_change = self._switched
         self.counters = self.telemetry.events.counters
         self.metrics = None if metrics is None else MetricsEndpoint(metrics, self.telemetry)
 
@@ -199,7 +199,6 @@ class Station:
 
     def _switched(self) -> None:
         """Another bundle judges, or there is news of it."""
-        self.telemetry.model = self._parts.inspector.model
         if self._parts.publisher is not None:
             self._parts.publisher.announce()
 

@@ -21,6 +21,8 @@ from jetspect.runtime.slots.state import (
     write_state,
 )
 
+_QUICK_S = 3.0  # for a station that keeps its notes
+
 
 @dataclass(frozen=True)
 class Deployed:
@@ -73,7 +75,7 @@ def deploy(
         )
     bundle = Bundle.open(path, public_key=key)
     folder.make()
-    with folder.lock(0):  # a deploy that cannot end must not prove and build for minutes first
+    with folder.lock(_QUICK_S):  # a deploy that cannot end must not prove and build for minutes first
         _require_free(folder, read_state(folder), force)
         if (known := _live(folder, bundle)) is not None:
             return known

@@ -180,9 +180,9 @@ class SlotInspectors:
             old, self._active = self._active, _Active(content, judge)
             self._supervisor.exchange(content.slot, judge)
         log.info("slot %s judges from here on: %s", content.slot, judge.inspectors.model.engine)
+        self.on_change()
         old.judge.inspectors.close()
         self._supervisor.save()
-        self.on_change()
 
     def _supervise(self) -> None:
         with self._lock:
@@ -194,8 +194,8 @@ class SlotInspectors:
             if self._back(reason, other(slot)):
                 self._follow()
         elif news:
-            self._supervisor.save()
             self.on_change()
+            self._supervisor.save()
 
     def _back(self, reason: str, to: Slot) -> bool:
         """Move the pointer, and keep the reason for those who look at the station."""

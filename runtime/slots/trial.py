@@ -19,7 +19,7 @@ from jetspect.runtime.slots.state import KEPT_FRAMES, Record
 
 # One-sided 0.0005. Looked at some ten times in a probation, a bundle that is no worse is sent back once in some 200 times.
 _Z = 3.29
-_FIRST_LOOK = 8
+_FIRST_LOOK = 16  # frames of a line come in batches: a few bad ones in a row are no sign yet
 _LATENCY_FRAMES = 20
 _LETTERS = {Verdict.OK: "O", Verdict.NOK: "N", Verdict.UNKNOWN: "U"}
 ERROR = "E"

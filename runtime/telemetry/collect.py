@@ -48,7 +48,7 @@ class Telemetry:
         self._started = clock()
         self._threads, self._source = Threads(), SourceWatch()
         self._outbox = OutboxState()
-        self.model = parts.model
+        self.model: Callable[[], ModelIdentity] = lambda: parts.model
         self.slots: Callable[[], SlotsInfo | None] = lambda: None
         self._lock = threading.Lock()
         self.running = threading.Event()
@@ -79,7 +79,7 @@ class Telemetry:
             at=utc_now(),
             uptime_s=self._clock() - self._started,
             version=__version__,
-            model=self.model,
+            model=self.model(),
             events=self.events.read(parts.queue.dropped),
             source=parts.source.counters(),
             outbox=self._outbox,

@@ -146,7 +146,7 @@ def test_installing_again_replaces_and_a_dry_run_writes_nothing(root: Path, stat
         ({"outbox": {"path": "outbox.sqlite"}}, (), 'write outbox.path = "/var/lib/jetspect/outbox.sqlite"'),
         ({"evidence": {"folder": "/"}}, (), "which the service cannot have for itself"),
         ({"evidence": {"folder": "/home/eve/pictures"}}, (), "lies below /home"),
-        ({"bundle": {"path": "/root/pits"}}, (), "bundle.path /root/pits lies below /root"),
+        ({"bundle": {"path": "/home/eve/pits"}}, (), "bundle.path /home/eve/pits lies below /home"),
         ({"evidence": {"folder": "/data/my pictures"}}, (), "cannot stand in a unit"),
         ({}, ("--user", "root"), "must not be root"),
         ({}, ("--user", "a;b"), "the user is 1 to 31"),
