@@ -11,7 +11,7 @@ from jetspect.runtime.service.notify import Notifier
 from jetspect.runtime.telemetry.collect import Telemetry
 
 log = logging.getLogger(__name__)
-_LONGEST_S = 5.0  # between two status lines
+_LONGEST_S, _SHORTEST_S = 5.0, 0.05  # between two status lines
 
 
 class Heartbeat:
@@ -26,7 +26,7 @@ class Heartbeat:
         self._notifier, self._telemetry = notifier, telemetry
         watchdog_s = notifier.watchdog_s
         # Three beats in the time that the manager waits, so that one late beat kills nothing.
-        self._every_s = _LONGEST_S if watchdog_s is None else min(_LONGEST_S, watchdog_s / 3)
+        self._every_s = _LONGEST_S if watchdog_s is None else max(_SHORTEST_S, min(_LONGEST_S, watchdog_s / 3))
         self._stopping, self._end, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._said_stopping = False
         self._stuck: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -123,10 +124,18 @@ def uninstall(name: str, root: Path = ROOT, *, purge: bool = False) -> Removed:
         gone.append(path)
     if is_live(root):
         _system("systemctl", "daemon-reload")
-        if purge:
+        if purge and _made_by_us(user, service.state):
             _system("userdel", user)
     kept = [path for path in (service.state, *outside) if _below(root, path).exists()]
     return Removed(tuple(gone), tuple(kept))
+
+
+def _made_by_us(user: str, home: Path) -> bool:
+    """Whether it is the system user that install had made, and not an account that was there before."""
+    try:
+        return pwd.getpwnam(user).pw_dir == str(home)
+    except KeyError:
+        return False
 
 
 def is_live(root: Path) -> bool:

@@ -9,7 +9,9 @@ from pathlib import Path, PurePosixPath
 from jetspect.errors import InputError
 
 MARK = "# Written by: jetspect device install. Changes belong in a drop-in (systemctl edit), which an update keeps."
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+_USER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+# The folder below /var/lib has this name and is deleted with a purge: it must never be that of another program.
+_NAME = re.compile(r"jetspect(-[a-z0-9][a-z0-9_-]{0,20})?")
 # What systemd would read as something else. Such paths are rare enough to be refused.
 _SPECIAL = re.compile(r"[\s\"'\\%$;#:\x00-\x1f\x7f]|[^\x00-\x7f]")
 
@@ -36,9 +38,12 @@ class Service:
     stop_s: float = 90.0
 
     def __post_init__(self) -> None:
-        for what, value in (("the service's name", self.name), ("the user", self.user)):
-            if not _NAME.fullmatch(value):
-                raise InputError(f"{what} is 1 to 31 of a-z, 0-9, '_' and '-', a letter first; got {value!r}")
+        if not _NAME.fullmatch(self.name):
+            raise InputError(
+                f"the service's name is jetspect or jetspect-NAME, of a-z, 0-9, '_' and '-'; got {self.name!r}"
+            )
+        if not _USER_NAME.fullmatch(self.user):
+            raise InputError(f"the user is 1 to 31 of a-z, 0-9, '_' and '-', a letter first; got {self.user!r}")
         if self.user == "root":
             raise InputError("the user of the service must not be root, whom no hardening holds; take one of its own")
         for path in (self.python, self.station, *self.writable):
@@ -53,7 +58,8 @@ class Service:
 
     @property
     def cache(self) -> Path:
-        return Path("/var/cache", self.name)
+        """In the user's home, so that the service and a deploy by the same user find the same engines."""
+        return self.state / ".cache"
 
     def files(self) -> dict[Path, str]:
         """Every file by its path on the device."""
@@ -64,7 +70,6 @@ class Service:
                 user=self.user,
                 python=self.python,
                 station=self.station,
-                cache=self.cache,
                 state=self.state,
                 stop_s=round(self.stop_s),
                 writable="".join(f"ReadWritePaths={path}\n" for path in self.writable),
@@ -122,9 +127,6 @@ ExecStart={python} -I -X faulthandler -m jetspect run {station}
 WorkingDirectory={state}
 StateDirectory={name}
 StateDirectoryMode=0750
-CacheDirectory={name}
-CacheDirectoryMode=0700
-Environment=JETSPECT_CACHE={cache}
 # Passwords (broker.password_env) stand here, mode 0600, and not in the unit.
 EnvironmentFile=-/etc/{name}/environment
 Restart=on-failure

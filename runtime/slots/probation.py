@@ -113,7 +113,8 @@ class Supervisor:
         self._owed, self._saved = None, self._clock()
 
     def refused(self, reason: str, slot: Slot) -> None:
-        """It was to go back, and could not."""
+        """It was to go back, and could not; it stays, and is not tried any further."""
+        self._probation = None
         self.last = Happening(what="kept", slot=other(slot), reason=reason)
 
     def info(self, slot: Slot) -> SlotsInfo:

@@ -1,8 +1,8 @@
 """A deploy that dies at each of its steps, and a station that starts from what it left.
 
-Imports cost hundreds of milliseconds; every life is forked from one process that has them and has started no thread.
+Imports cost hundreds of milliseconds; every death is one of a fork of a process that has them and no second thread.
 Run with: the station file, the live bundle, the one in the other slot, and the one that is deployed. Prints a JSON line for
-each life of a deploy, then of a rollback: how it ended, at which step, and the bundle that the next station judged with.
+each life of a deploy, then of a rollback: how it ended, at which step, and the bundle that the next station starts with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import StationConfig, load_station
-from jetspect.runtime.publishing.messages import ResultMessage
 from jetspect.runtime.slots.deploy import deploy, roll_back
 from jetspect.runtime.slots.folder import SlotFolder
 
@@ -38,20 +37,11 @@ def in_a_child(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def run_station(config: StationConfig) -> str:
-    """Let a station judge its frames; return the version of the bundle that did."""
-    readable, writable = os.pipe()
-
-    def life() -> None:
-        judged: list[ResultMessage] = []
-        with build_station(config, on_result=lambda frame, inspection, message: judged.append(message)) as station:
-            station.run()
-        os.write(writable, "+".join(sorted({m.model.version for m in judged})).encode())
-
-    code = in_a_child(life)
-    os.close(writable)
-    with os.fdopen(readable) as pipe:
-        return pipe.read() if code == 0 else f"exit code {code}"
+def start_station(config: StationConfig) -> str:
+    """Open every part of a station and prove its engine; return the version of the bundle that would judge."""
+    with build_station(config) as station:
+        build = station.health().build
+    return "" if build is None else build.model.version
 
 
 def main(file: Path, live: Path, spare: Path, new: Path) -> None:
@@ -96,8 +86,7 @@ def die_at_each_step(config: StationConfig, folder: Path, prepared: Path, work: 
         os.close(tell)
         with os.fdopen(told) as pipe:
             step = pipe.read()
-        judged = run_station(config)
-        print(json.dumps({"work": work, "code": code, "step": step, "judged": judged}), flush=True)
+        print(json.dumps({"work": work, "code": code, "step": step, "starts": start_station(config)}), flush=True)
         if code != DIED:
             return
 

@@ -116,8 +116,12 @@ def test_an_uninstall_leaves_what_was_there_before_and_the_results(root: Path, s
         "etc/sysusers.d/jetspect.conf",
         "etc/tmpfiles.d/jetspect.conf",
     }
-    for name in ("var/lib/jetspect/outbox.sqlite", "var/cache/jetspect/engines/e.plan", "data/evidence/1.jpg"):
-        (root / name).parent.mkdir(parents=True)
+    for name in (
+        "var/lib/jetspect/outbox.sqlite",
+        "var/lib/jetspect/.cache/jetspect/engines/e.plan",
+        "data/evidence/1.jpg",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     done = jetspect("device", "uninstall", "--root", root, "--json")
     assert json.loads(done.stdout)["kept"] == ["/var/lib/jetspect", "/data/evidence"]
@@ -150,7 +154,8 @@ def test_installing_again_replaces_and_a_dry_run_writes_nothing(root: Path, stat
         ({"evidence": {"folder": "/data/my pictures"}}, (), "cannot stand in a unit"),
         ({}, ("--user", "root"), "must not be root"),
         ({}, ("--user", "a;b"), "the user is 1 to 31"),
-        ({}, ("--name", "../x"), "the service's name is 1 to 31"),
+        ({}, ("--name", "jetspect-../x"), "the service's name is jetspect or jetspect-NAME"),
+        ({}, ("--name", "apt"), "the service's name is jetspect or jetspect-NAME"),  # a purge deletes /var/lib/NAME
         ({}, ("--python", "python3"), "take an absolute path"),
         ({}, ("--python", "/home/eve/venv/bin/python"), "lies below /home"),
     ],

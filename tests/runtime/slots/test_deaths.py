@@ -36,8 +36,8 @@ def test_killed_at_any_step_the_station_starts_with_a_whole_slot(tmp_path: Path,
     lives = [json.loads(line) for line in done.stdout.splitlines()]
     for work, new, fewest_steps in (("deploy", "3", 13), ("rollback", "1", 5)):
         *deaths, lived = [life for life in lives if life["work"] == work]
-        assert (lived["code"], lived["judged"]) == (0, new)
+        assert (lived["code"], lived["starts"]) == (0, new)
         steps = [death["step"] for death in deaths]
         assert len(steps) >= fewest_steps
         switched = steps.index("sync the pointer")
-        assert [death["judged"] for death in deaths] == ["2"] * switched + [new] * (len(steps) - switched)
+        assert [death["starts"] for death in deaths] == ["2"] * switched + [new] * (len(steps) - switched)
