@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -71,7 +71,7 @@ def slots(station: StationOption = STATION, as_json: JsonOption = False) -> None
     if as_json:
         print_json(shown.as_dict())
     else:
-        table = Table("slot", "bundle", "deployed", "signature", "frames", "NOK", "UNKNOWN", "errors", "median")
+        table = Table("slot", "bundle", "deployed (UTC)", "last frames")
         for view in shown.slots:
             table.add_row(*_row(view))
         console.print(table)
@@ -101,7 +101,7 @@ def _row(view: SlotView) -> list[str]:
         name += ", on probation"
     if view.fault:
         return [name, f"[bold red]{escape(view.fault)}[/]"]
-    cells: list[Any] = [view.deployed_at and f"{view.deployed_at:%Y-%m-%d %H:%M}", view.signature]
-    counts = [view.frames, view.nok, view.unknown, view.errors]
-    median = "" if view.latency_ms is None else f"{view.latency_ms:.1f} ms"
-    return [name, escape(view.bundle), *(escape(str(cell or "")) for cell in cells), *map(str, counts), median]
+    deployed = "" if view.deployed_at is None else f"{view.deployed_at:%Y-%m-%d %H:%M}"
+    counts = f"{view.frames}: {view.nok} NOK, {view.unknown} UNKNOWN, {view.errors} errors"
+    median = "" if view.latency_ms is None else f", {view.latency_ms:.1f} ms"
+    return [name, escape(view.bundle), deployed, counts + median]

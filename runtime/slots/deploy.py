@@ -116,11 +116,11 @@ def roll_back(folder: SlotFolder, reason: str, *, to: Slot | None = None, by_han
     DeployError
         There is no other bundle, or it is damaged.
     """
+    if folder.current() is None:
+        raise DeployError(f"nothing is deployed in {folder.path}; do it with: jetspect device deploy BUNDLE")
     folder.make()
     with folder.lock():
-        live = folder.current()
-        if live is None:
-            raise DeployError(f"nothing is deployed in {folder.path}; deploy a bundle first")
+        live = folder.current() or SLOTS[0]
         target = to or other(live)
         if not folder.filled(target):
             raise DeployError(f"slot {target} is empty, so there is nothing to go back to; deploy a bundle instead")
