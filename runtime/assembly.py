@@ -19,6 +19,7 @@ from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics
 from jetspect.runtime.slots.deploy import slots_of
+from jetspect.runtime.slots.shadow import Shadow
 from jetspect.runtime.slots.switching import SlotInspectors
 from jetspect.runtime.sources import open_source
 from jetspect.runtime.station import Listener, Parts, Station
@@ -71,6 +72,11 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
         publisher = None
         if broker is not None:
             publisher = MqttPublisher(broker, outbox, topics, meta, config.commands, trigger)
+        shadow = None
+        if config.slots.shadow and publisher is not None:
+            folder = slots_of(config)
+            shadow = Shadow(folder, lambda slot: open_judge(config, folder.place(slot)), publisher.shadow)
+            opened.enter_context(shadow)
         parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result)
         station = Station(
             parts,
@@ -81,6 +87,7 @@ def build_station(config: StationConfig, *, on_result: Listener | None = None) -
             keeper=keeper,
             merger=merger,
             metrics=config.metrics,
+            shadow=shadow,
             on_result=on_result,
         )
         opened.pop_all()  # from here on the station closes them

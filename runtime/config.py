@@ -155,6 +155,8 @@ class StationConfig(Settings):
             )
         if "slots" in self.model_fields_set and self.bundle.slots is None:
             raise ValueError("[slots] is for a station with bundle.slots, this one has bundle.path: leave it out")
+        if self.slots.shadow and self.broker is None:
+            raise ValueError("slots.shadow needs [broker], to which the differences go")
         check_fitting(self.trigger, self.sources)
         if isinstance(self.trigger, MqttTrigger) and self.broker is None:
             raise ValueError('trigger.kind = "mqtt" needs [broker], from which the triggers come')

@@ -31,6 +31,7 @@ from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.queueing import FrameQueue, Policy
 from jetspect.runtime.results import Inspection
+from jetspect.runtime.slots.shadow import Shadow
 from jetspect.runtime.slots.switching import SlotInspectors
 from jetspect.runtime.telemetry.collect import Observed, Telemetry
 from jetspect.runtime.telemetry.endpoint import MetricsEndpoint
@@ -69,6 +70,8 @@ class Station:
         Where it knows parts already that were begun before the start.
     metrics
         Serve the numbers of :attr:`telemetry` over HTTP, from now to :meth:`close`.
+    shadow
+        Sees each frame after its result is kept, while no other one waits.
     on_result
         Called in the recording thread after the result is in the outbox.
 
@@ -90,6 +93,7 @@ class Station:
         keeper: Keeper | None = None,
         merger: PartMerger | None = None,
         metrics: MetricsSettings | None = None,
+        shadow: Shadow | None = None,
         on_result: Listener | None = None,
     ) -> None:
         self._parts = parts
@@ -100,6 +104,7 @@ class Station:
         self._keeper = keeper
         self._on_result = on_result
         self._merger = merger or PartMerger()
+        self._shadow = shadow
         self._failure: BaseException | None = None
         self._failed = threading.Event()
         self._stopping = threading.Event()
@@ -181,6 +186,8 @@ class Station:
         with ExitStack() as each:  # in this order, and each whatever the others do
             each.callback(self._parts.outbox.close)
             each.callback(self._parts.inspector.close)
+            if self._shadow is not None:
+                each.callback(self._shadow.close)
             each.callback(self._parts.source.close)
             if self.metrics is not None:
                 each.callback(self.metrics.close)
@@ -250,6 +257,8 @@ class Station:
             message = self._commit(inspection, self._keep_evidence(item, inspection))
             if self._parts.publisher is not None:
                 self._parts.publisher.notify()
+            if self._shadow is not None:
+                self._shadow.offer(item, inspection, message, busy=len(self._frames) > 0)
             self._tell(item, inspection, message)
 
     def _tell(self, item: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:

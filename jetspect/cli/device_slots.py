@@ -31,6 +31,9 @@ def deploy(
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Go without a key, where the station file names none.")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Only put it beside the live one, for [slots] shadow = true.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Also while the live bundle is on probation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,11 +53,22 @@ def deploy(
                 tasks[what] = bar.add_task(escape(what), total=total)
             bar.update(tasks[what], completed=done)
 
-        done = bring(bundle, config, slots_of(config), public_key=public_key, unsigned=unsigned, force=force, show=show)
+        done = bring(
+            bundle,
+            config,
+            slots_of(config),
+            public_key=public_key,
+            unsigned=unsigned,
+            force=force,
+            shadow=shadow,
+            show=show,
+        )
     if as_json:
         print_json({"slot": done.slot, "fresh": done.fresh, **done.state.model_dump(mode="json", exclude={"record"})})
         return
-    what = "is live" if done.fresh else "was live already"
+    what = "looks on" if shadow else "is live"
+    if not done.fresh:
+        what = "was live already"
     console.print(
         f"[bold green]slot {done.slot} {what}[/]  {escape(done.state.bundle)}  {escape(done.state.signature)}"
     )

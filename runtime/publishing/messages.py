@@ -328,11 +328,39 @@ class HealthMessage(Message):
     slots: SlotsInfo | None = Field(None, description="Null for a station that names one bundle")
 
 
+class JudgedBy(Message):
+    """What one of two bundles says of a frame."""
+
+    verdict: Verdict
+    reasons: tuple[Text, ...] = ()
+    defects: dict[str, int] = Field(default_factory=dict, description="Class -> how many; the largest ones are counted")
+    decision: float | None = Field(None, description="As in the result")
+    model: ModelInfo
+
+
+class ShadowMessage(Message):
+    """A frame on which the bundle that only looks on differs from the live one, QoS 0 on ``.../shadow``."""
+
+    schema_id: Literal["jetspect.shadow/1"] = "jetspect.shadow/1"
+    station: StationAddress
+    at: Utc
+    event_id: str = Field(description="Of the result that counts")
+    seq: int = Field(description="Of the same result")
+    frame_id: Text
+    part_id: Text | None = None
+    live: JudgedBy
+    shadow: JudgedBy
+    compared: int = Field(description="Frames that both have judged since the station started, this one too")
+    differed: int = Field(description="On how many of them they differ")
+    skipped: int = Field(description="Frames that the shadow did not see, so that no result had to wait")
+
+
 MESSAGES: dict[str, type[Message]] = {
     "result": ResultMessage,
     "status": StatusMessage,
     "meta": MetaMessage,
     "health": HealthMessage,
+    "shadow": ShadowMessage,
 }
 
 

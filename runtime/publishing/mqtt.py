@@ -21,7 +21,7 @@ from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
 from jetspect.runtime.publishing.commands import Commands, CommandSettings
 from jetspect.runtime.publishing.intake import Asked, Intake
 from jetspect.runtime.publishing.link import Event, Link
-from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, StatusMessage
+from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, ShadowMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
 from jetspect.runtime.publishing.properties import ResultProperties
 from jetspect.runtime.publishing.topics import Topics
@@ -103,9 +103,16 @@ class MqttPublisher(Link):
 
     def health(self, message: HealthMessage) -> None:
         """Publish counters at QoS 0; lost while the broker is away."""
+        self._tell(self._topics.health, message.payload())
+
+    def shadow(self, message: ShadowMessage) -> None:
+        """Publish a difference at QoS 0; lost while the broker is away."""
+        self._tell(self._topics.shadow, message.payload())
+
+    def _tell(self, topic: str, payload: bytes) -> None:
         client = self._client
         if client is not None:
-            client.publish(self._topics.health, message.payload(), qos=0)
+            client.publish(topic, payload, qos=0)
             self._wake()
 
     def announce(self) -> None:

@@ -50,6 +50,7 @@ def deploy(
     public_key: Path | None = None,
     unsigned: bool = False,
     force: bool = False,
+    shadow: bool = False,
     show: Progress | None = None,
 ) -> Deployed:
     """Verify a bundle, prove it in the station's engine, copy it into the idle slot and switch to it.
@@ -60,6 +61,8 @@ def deploy(
         Instead of the station's own.
     unsigned
         Take a bundle without a signature, where the station has no key either.
+    shadow
+        Do not switch: the bundle only looks on, where the station's ``slots.shadow`` is set.
     force
         Also while the live bundle is on probation, whose way back the new one takes.
 
@@ -74,6 +77,10 @@ def deploy(
             "no public key to check the bundle with: set [bundle] public_key or give --public-key; --unsigned goes without"
         )
     bundle = Bundle.open(path, public_key=key)
+    if shadow and folder.current() is None:
+        raise DeployError(
+            f"nothing is live in {folder.path} that a bundle could look on beside; deploy one without --shadow"
+        )
     folder.make()
     with folder.lock(_QUICK_S):  # a deploy that cannot end must not prove and build for minutes first
         _require_free(folder, read_state(folder), force)
@@ -87,6 +94,9 @@ def deploy(
         folder.fill(slot, {name: bundle.file(name) for name in bundle.sizes}, lambda draft: _same(draft, bundle))
         state = read_state(folder)
         entry = slot_state(bundle, golden)
+        if shadow:
+            write_state(folder, state.model_copy(update={"slots": {**state.slots, slot: entry}}))
+            return Deployed(slot, entry, fresh=True)
         probation = None
         if live is not None and config.slots.probation_minutes > 0:
             probation = Probation(slot=slot, began=entry.deployed_at)

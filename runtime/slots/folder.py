@@ -64,8 +64,10 @@ class SlotFolder:
     def content(self) -> Content | None:
         """Return what is live now; None before the first deploy; errors as :meth:`current`."""
         slot = self.current()
-        if slot is None:
-            return None
+        return None if slot is None else self.content_of(slot)
+
+    def content_of(self, slot: Slot) -> Content:
+        """Return what lies in a slot, 0 for nothing."""
         try:
             found = self.place(slot).stat()
         except OSError:

@@ -23,4 +23,8 @@ class SlotSettings(Settings):
         1.5, ge=1, le=100, description="Median time of a frame, as a multiple of the old bundle's, that ends it"
     )
     max_errors: int = Field(3, ge=0, description="Inspections that end with an error; more than so many end it")
+    shadow: bool = Field(
+        False,
+        description="The bundle that is not live judges the same frames when there is time; differences are published",
+    )
     max_starts: int = Field(3, ge=1, le=100, description="Starts of the station; more than so many end it")
