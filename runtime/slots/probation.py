@@ -42,23 +42,29 @@ class Supervisor:
         self._entry: SlotState | None = None
         self._probation: Probation | None = None
         self._baseline = Record()
-        self._passed = False
+        self._passed = self._ended = False
         self._owed: tuple[Slot, SlotState] | None = None  # the old bundle's record, until it is on the disk
         self._since = self._saved = clock()
 
     def count_start(self) -> str:
-        """Count a start of the station, before the bundle can bring it down; say why it has to go where they are too many."""
-        state = read_state(self._folder)
-        probation = on_probation(self._folder, state)
-        if probation is None:
+        """Count a start of the station, before the bundle can bring it down; :meth:`end` takes it back.
+
+        Says why the bundle has to go where too many starts had no end.
+        """
+        if on_probation(self._folder, read_state(self._folder)) is None:
             return ""
-        probation = probation.model_copy(update={"starts": probation.starts + 1})
         with self._folder.lock(_PATIENCE_S):
+            state = read_state(self._folder)
+            probation = on_probation(self._folder, state)
+            if probation is None:
+                return ""
+            died = probation.starts
+            probation = probation.model_copy(update={"starts": died + 1})
             write_state(self._folder, state.model_copy(update={"probation": probation}))
-        most = self._settings.max_starts
-        if probation.starts <= most:
+        most = self._settings.max_crashes
+        if died <= most:
             return ""
-        return f"starts: the station was started {probation.starts} times during its probation; {most} are allowed"
+        return f"crashes: the station died {died} times while the bundle was on probation; {most} are allowed"
 
     def begin(self, slot: Slot, judge: Judge) -> None:
         """A bundle judges from here on."""
@@ -112,6 +118,11 @@ class Supervisor:
             write_state(self._folder, self._merged(state, self._slot, self._entry))
         self._owed, self._saved = None, self._clock()
 
+    def end(self) -> None:
+        """The station ends in good order; errors as :meth:`save`."""
+        self._ended = True
+        self.save()
+
     def refused(self, reason: str, slot: Slot) -> None:
         """It was to go back, and could not; it stays, and is not tried any further."""
         self._probation = None
@@ -151,7 +162,8 @@ class Supervisor:
             self._probation = None
         record = self._tally.record()
         if self._on_trial and same and state.probation is not None:
-            update = {"record": record, "elapsed_s": self._elapsed_s()}
+            starts = max(0, state.probation.starts - self._ended)
+            update = {"record": record, "elapsed_s": self._elapsed_s(), "starts": starts}
             changes = {"probation": state.probation.model_copy(update=update)}
         elif (found := slots.get(slot)) is not None and found.manifest_sha256 == entry.manifest_sha256:
             slots[slot] = found.model_copy(update={"record": record})

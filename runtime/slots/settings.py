@@ -27,4 +27,9 @@ class SlotSettings(Settings):
         False,
         description="The bundle that is not live judges the same frames when there is time; differences are published",
     )
-    max_starts: int = Field(3, ge=1, le=100, description="Starts of the station; more than so many end it")
+    max_crashes: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="Times that the station may die without an end of its own; more than so many end it",
+    )

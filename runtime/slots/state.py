@@ -46,7 +46,7 @@ class Probation(_Part):
 
     slot: Slot
     began: datetime
-    starts: int = Field(0, ge=0, description="Of the station, since then")
+    starts: int = Field(0, ge=0, description="Of the station since then, without those that ended in good order")
     elapsed_s: float = Field(0.0, ge=0, description="In which the station ran; a clock that jumps changes nothing")
     record: Record = Record()
 

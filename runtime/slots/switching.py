@@ -97,11 +97,13 @@ class SlotInspectors:
         return self._supervisor.info(self._active.content.slot)
 
     def close(self) -> None:
+        if self._end.is_set():
+            return
         self._end.set()
         self._wake.set()
         self._thread.join()
         with self._lock:
-            self._quietly(self._supervisor.save)
+            self._quietly(self._supervisor.end)
             self._active.judge.inspectors.close()
 
     def __enter__(self) -> SlotInspectors:

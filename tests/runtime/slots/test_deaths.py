@@ -20,8 +20,6 @@ def test_killed_at_any_step_the_station_starts_with_a_whole_slot(tmp_path: Path,
         bundle = {slots = "slots"}
         source = {kind = "synthetic", size_wh = [128, 64], frames = 1}
         engine = {threads = 1}
-        [slots]
-        max_starts = 100
         """
     )
     program = REPOSITORY / "tests" / "helpers" / "slot_deaths.py"

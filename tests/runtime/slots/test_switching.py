@@ -202,17 +202,28 @@ def test_the_same_slot_filled_anew_is_taken_too(
     wait_for(lambda: inspectors.model.version == "3")
 
 
-def test_starting_again_and_again_on_probation_ends_it(
+def test_dying_again_and_again_on_probation_ends_it(
     folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
 ) -> None:
-    """A bundle that brings down the whole process is not caught by any exception; its starts are counted before it opens."""
+    """A bundle that brings down the whole process is caught by no exception; its starts are counted before it opens."""
     put(version("1"))
     put(version("2"))
-    for _ in range(2):
-        assert opened(max_starts=2).model.version == "2"
-    inspectors = opened(max_starts=2)
+    for _ in range(2):  # they are not closed, as after a kill
+        assert opened(max_crashes=1).model.version == "2"
+    inspectors = opened(max_crashes=1)
     assert inspectors.model.version == "1"
-    assert inspectors.info().reason.startswith("starts: the station was started 3 times")
+    assert inspectors.info().reason.startswith("crashes: the station died 2 times")
+
+
+def test_a_restart_in_good_order_does_not_count(
+    folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    put(version("1"))
+    put(version("2"))
+    for _ in range(3):
+        inspectors = opened(max_crashes=0)
+        assert (inspectors.model.version, inspectors.info().on_probation) == ("2", True)
+        inspectors.close()
 
 
 class Clock:
