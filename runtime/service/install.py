@@ -37,7 +37,7 @@ def plan_service(station: Path, *, name: str, user: str, root: Path = ROOT, pyth
     Parameters
     ----------
     station, python
-        As the device sees them; with another ``root`` the file is read below it. Without ``python`` it is this one.
+        As the device sees them; with another ``root`` the file is read below it. On this system ``python`` is this one.
 
     Raises
     ------
@@ -45,16 +45,18 @@ def plan_service(station: Path, *, name: str, user: str, root: Path = ROOT, pyth
         The station file has faults, or names something that the service could not read or write.
     """
     root = root.absolute()
+    if root != ROOT and python is None:
+        raise InputError(f"the Python below {root} is not this one: name it with --python, as the device will see it")
     seen = station.absolute() if root == ROOT else Path("/", station)
     file = root / seen.relative_to("/")
     config = load_station(file)
     interpreter = Path(sys.executable) if python is None else python
     service = Service(name, user, interpreter, seen, stop_s=config.drain_s + _MORE_S)
-    require_visible("the station file", seen)
     require_visible("Python", interpreter)
     if python is None:
         require_visible("Python", interpreter.resolve())
         require_visible("jetspect", Path(jetspect.__file__).resolve().parent)
+    require_visible("the station file", seen)
     for key, path in named_paths(config):
         require_visible(key, as_seen(path, root))
     return replace(service, writable=writable_folders(config, root, service.state))

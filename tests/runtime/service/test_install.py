@@ -197,5 +197,11 @@ def test_a_python_in_a_home_is_refused_before_the_service_cannot_start(
 ) -> None:
     station()
     monkeypatch.setattr(sys, "executable", "/home/eve/venv/bin/python")
-    done = jetspect("device", "install", STATION, "--root", root)
+    done = jetspect("device", "install", root / STATION.relative_to("/"), "--dry-run")
     assert (done.returncode, "Python /home/eve/venv/bin/python lies below /home" in done.stderr) == (2, True)
+
+
+def test_another_root_has_another_python(root: Path, station: Callable[..., Path]) -> None:
+    station()
+    done = jetspect("device", "install", STATION, "--root", root)
+    assert (done.returncode, "name it with --python" in done.stderr) == (2, True)
