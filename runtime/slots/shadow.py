@@ -42,7 +42,7 @@ class Shadow:
         self._compared = self._differed = self._skipped = 0
         self._changed = threading.Condition()
         self._work: tuple[Frame, Inspection, ResultMessage] | None = None
-        self._idle, self._end = False, False
+        self._comparing, self._end = False, False
         self._thread = threading.Thread(target=self._run, name="jetspect-shadow", daemon=True)
         self._thread.start()
 
@@ -50,17 +50,17 @@ class Shadow:
     def ready(self) -> bool:
         """Whether it would take a frame just now."""
         with self._changed:
-            return self._idle and self._judge is not None
+            return self._free()
 
     def offer(self, item: Frame | LostFrame, inspection: Inspection, message: ResultMessage, *, busy: bool) -> None:
         """Have a frame judged as well, unless that could make another one wait. Returns at once."""
         if isinstance(item, LostFrame):
             return
         with self._changed:
-            if busy or not self._idle or self._judge is None:
+            if busy or not self._free():
                 self._skipped += 1
                 return
-            self._work, self._idle = (item, inspection, message), False
+            self._work = (item, inspection, message)
             self._changed.notify()
 
     def close(self) -> None:
@@ -78,20 +78,25 @@ class Shadow:
     ) -> None:
         self.close()
 
+    def _free(self) -> bool:
+        """Whether it would take a frame. The caller holds the lock."""
+        return self._work is None and not self._comparing and self._judge is not None
+
     def _run(self) -> None:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while True:
             self._quietly(self._follow)
             with self._changed:
-                self._idle = True
                 self._changed.wait_for(lambda: self._end or self._work is not None, _LOOK_S)
-                self._idle = False
                 work, self._work = self._work, None
+                self._comparing = work is not None
                 if self._end:
                     return
             if work is not None:
                 self._quietly(lambda work=work: self._compare(*work))  # type: ignore[misc]
+                with self._changed:
+                    self._comparing = False
 
     def _quietly(self, work: Callable[[], None]) -> None:
         """A shadow that fails costs nothing but its own answer."""

@@ -167,6 +167,10 @@ class SlotInspectors:
         content = self._folder.content()
         if content is None or content in (self._active.content, self._left):
             return
+        with self._folder.lock():  # who moved the pointer may still be writing down why
+            content = self._folder.content()
+        if content is None:
+            return
         try:
             judge = self._opener(content.slot)
         except Exception as error:  # whatever it is: the old one goes on
@@ -179,8 +183,12 @@ class SlotInspectors:
             self.on_change()
             return
         with self._lock:
+            try:
+                self._supervisor.exchange(content.slot, judge)
+            except BaseException:
+                judge.inspectors.close()
+                raise
             old, self._active = self._active, _Active(content, judge)
-            self._supervisor.exchange(content.slot, judge)
         log.info("slot %s judges from here on: %s", content.slot, judge.inspectors.model.engine)
         self.on_change()
         old.judge.inspectors.close()
