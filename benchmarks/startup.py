@@ -18,7 +18,7 @@ import cv2
 from jetspect.benchmarks.history import Record, Row, Series, make_record
 from jetspect.benchmarks.page import Page, Table
 from jetspect.benchmarks.startup_watch import PHASES
-from jetspect.errors import EngineError
+from jetspect.errors import EngineError, InputError
 from jetspect.runtime.config import BundleSettings, EngineSettings
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.sources.synthetic import render_part
@@ -181,6 +181,8 @@ def _station(subject: Subject, folder: Path) -> list[str]:
         return "" if value is None else f"{key} = {json.dumps(value)}\n"
 
     engine, tiling, bundle = subject.engine, subject.tiling, subject.bundle
+    if bundle.path is None:
+        raise InputError("a start is measured with one bundle: give bundle.path, not bundle.slots")
     file = folder / "station.toml"
     file.write_text(
         '[station]\nsite = "bench"\narea = "bench"\nline = "bench"\nunit = "bench"\n[bundle]\n'

@@ -18,6 +18,7 @@ JetspectError
 ├── TrainingError         a training run cannot start or go on
 ├── SourceError           a camera, folder or stream
 ├── PublishError          broker, outbox or evidence store
+├── DeployError           a service or a slot cannot be set up, switched or removed
 ├── ArchiveError          the database of an archive
 └── MissingDependencyError     a package or system part is not installed
 
@@ -123,6 +124,10 @@ class SourceError(JetspectError):
 
 class PublishError(JetspectError):
     """The broker, the outbox or the evidence store failed."""
+
+
+class DeployError(JetspectError):
+    """A service or a slot of bundles cannot be set up, switched or removed."""
 
 
 class ArchiveError(JetspectError):

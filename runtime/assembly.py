@@ -9,11 +9,9 @@ from pathlib import Path
 from jetspect import __version__
 from jetspect.device.monitor import DeviceMonitor
 from jetspect.device.probe import probe
-from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
-from jetspect.runtime.engines import open_engine
-from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.frames import LostFrame, Source, utc_now
+from jetspect.runtime.judging import open_judge
 from jetspect.runtime.parts import PartMerger
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
@@ -21,6 +19,9 @@ from jetspect.runtime.publishing.messages import MetaMessage, StationAddress, mo
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics
+from jetspect.runtime.slots.deploy import slots_of
+from jetspect.runtime.slots.shadow import Shadow
+from jetspect.runtime.slots.switching import SlotInspectors
 from jetspect.runtime.sources import open_source
 from jetspect.runtime.station import Listener, Parts, Station
 from jetspect.runtime.triggering.settings import EncoderTrigger, MqttTrigger
@@ -57,15 +58,8 @@ def build_station(
     address = StationAddress(**where.model_dump())
     topics = Topics(where.namespace, where.site, where.area, where.line, where.unit)
     with ExitStack() as opened:
-        bundle = Bundle.open(config.bundle.path, public_key=config.bundle.public_key)
-        engine, golden = open_engine(
-            bundle,
-            kind=config.engine.kind,
-            precision=config.bundle.precision,
-            threads=config.engine.threads,
-            device=device_options(config),
-        )
-        inspector = opened.enter_context(ViewInspectors(bundle, opened.enter_context(engine), config.inspectors))
+        inspector, golden = _open_inspector(config)
+        opened.enter_context(inspector)
         outbox = opened.enter_context(Outbox(_with_folder(config.outbox.path)))
         evidence = EvidenceStore(config.evidence) if config.evidence is not None else None
         # Before old results are forgotten: they may be of such a part.
@@ -80,10 +74,11 @@ def build_station(
                 at=utc_now(),
                 jetspect=__version__,
                 model=model_info(inspector.model),
-                classes=tuple(c.name for c in bundle.manifest.output.classes),
+                classes=inspector.classes,
                 tile_px=inspector.tile_px,
                 device=device,
-                golden=str(golden),
+                golden=golden(),
+                slots=inspector.info() if isinstance(inspector, SlotInspectors) else None,
             )
 
         broker = config.broker
@@ -96,6 +91,11 @@ def build_station(
         if broker is not None:
             publisher = MqttPublisher(broker, outbox, topics, meta, config.commands, trigger)
         monitor = opened.enter_context(DeviceMonitor().start())
+        shadow = None
+        if config.slots.shadow and publisher is not None:
+            folder = slots_of(config)
+            shadow = Shadow(folder, lambda slot: open_judge(config, folder.place(slot)), publisher.shadow)
+            opened.enter_context(shadow)
         parts = Parts(source, inspector, outbox, publisher, evidence, address, topics.result, monitor)
         station = Station(
             parts,
@@ -106,6 +106,7 @@ def build_station(
             keeper=keeper,
             merger=merger,
             metrics=config.metrics,
+            shadow=shadow,
             on_result=on_result,
         )
         if publisher is not None and on_acknowledged is not None:
@@ -130,6 +131,16 @@ def _begun_parts(config: StationConfig, outbox: Outbox, topic: str) -> tuple[Par
     return unfinished_parts(outbox, topic, list(config.sources), config.trigger.shots)
 
 
+def _open_inspector(config: StationConfig) -> tuple[ViewInspectors | SlotInspectors, Callable[[], str]]:
+    """Open what judges frames, and what tells how its engine proved itself."""
+    if config.bundle.path is not None:
+        judge = open_judge(config, config.bundle.path)
+        return judge.inspectors, lambda: str(judge.golden)
+    folder = slots_of(config)
+    slots = SlotInspectors(folder, config.slots, lambda slot: open_judge(config, folder.place(slot)))
+    return slots, lambda: slots.golden
+
+
 def _open_cameras(config: StationConfig, owed: tuple[LostFrame, ...]) -> Source:
     """Open the source, or every view."""
     trigger = config.trigger
@@ -139,18 +150,6 @@ def _open_cameras(config: StationConfig, owed: tuple[LostFrame, ...]) -> Source:
             read_count(trigger.count_file)
         opened.pop_all()
     return cameras[""] if trigger is None else TriggeredSource(cameras, trigger, owed)
-
-
-def device_options(config: StationConfig) -> DeviceOptions:
-    """Return the one shape that a TensorRT engine of this station has, and where it is."""
-    engine = config.engine
-    return DeviceOptions(
-        tile_px=config.tiling.tile_px,
-        batch=config.tiling.batch,
-        folder=engine.folder,
-        opt_level=engine.opt_level,
-        cuda_graph=engine.cuda_graph,
-    )
 
 
 def _with_folder(path: Path) -> Path:

@@ -19,6 +19,7 @@ from jetspect.runtime.publishing.evidence import EvidenceSettings
 from jetspect.runtime.publishing.topics import check_level
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.settings import LocalPath, Settings, load_settings
+from jetspect.runtime.slots.settings import SlotSettings
 from jetspect.runtime.sources import SourceSettings
 from jetspect.runtime.telemetry.settings import LogSettings, MetricsSettings
 from jetspect.runtime.triggering.settings import MqttTrigger, TriggerSettings, check_fitting
@@ -47,11 +48,20 @@ class StationSettings(Settings):
 class BundleSettings(Settings):
     """``[bundle]``: the model."""
 
-    path: LocalPath = Field(description="Bundle folder or .zip")
+    path: LocalPath | None = Field(None, description="Bundle folder or .zip")
+    slots: LocalPath | None = Field(
+        None, description="Instead of path: folder that jetspect device deploy fills, switched while the station runs"
+    )
     precision: Precision = Field("fp32", description="Which graph of the bundle runs; never changed quietly")
     public_key: LocalPath | None = Field(
         None, description="ed25519 public key (PEM); with it unsigned bundles are refused"
     )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> BundleSettings:
+        if (self.path is None) == (self.slots is None):
+            raise ValueError("give path, one bundle, or slots, the folder that jetspect device deploy fills")
+        return self
 
 
 class EngineSettings(Settings):
@@ -118,6 +128,7 @@ class StationConfig(Settings):
     queue: QueueSettings = Field(default_factory=QueueSettings)
     outbox: OutboxSettings = Field(default_factory=OutboxSettings)
     broker: BrokerSettings | None = Field(None, description="Without it results only wait in the outbox")
+    slots: SlotSettings = Field(default_factory=SlotSettings)
     commands: CommandSettings = Field(default_factory=CommandSettings)
     evidence: EvidenceSettings | None = Field(None, description="Without it no pictures are kept")
     metrics: MetricsSettings | None = Field(None, description="Without it nothing listens for Prometheus")
@@ -142,6 +153,10 @@ class StationConfig(Settings):
             raise ValueError(
                 'several views need [trigger], which says what belongs together; kind = "camera" pairs by time'
             )
+        if "slots" in self.model_fields_set and self.bundle.slots is None:
+            raise ValueError("[slots] is for a station with bundle.slots, this one has bundle.path: leave it out")
+        if self.slots.shadow and self.broker is None:
+            raise ValueError("slots.shadow needs [broker], to which the differences go")
         check_fitting(self.trigger, self.sources)
         if isinstance(self.trigger, MqttTrigger) and self.broker is None:
             raise ValueError('trigger.kind = "mqtt" needs [broker], from which the triggers come')

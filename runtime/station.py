@@ -32,6 +32,8 @@ from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.queueing import FrameQueue, Policy
 from jetspect.runtime.results import Inspection
+from jetspect.runtime.slots.shadow import Shadow
+from jetspect.runtime.slots.switching import SlotInspectors
 from jetspect.runtime.telemetry.collect import Observed, Telemetry
 from jetspect.runtime.telemetry.endpoint import MetricsEndpoint
 from jetspect.runtime.telemetry.health import health_message
@@ -50,7 +52,7 @@ class Parts:
     """What a station is made of. ``publisher``, ``evidence`` and ``device`` may be None."""
 
     source: Source
-    inspector: ViewInspectors
+    inspector: ViewInspectors | SlotInspectors
     outbox: Outbox
     publisher: MqttPublisher | None
     evidence: EvidenceStore | None
@@ -70,6 +72,8 @@ class Station:
         Where it knows parts already that were begun before the start.
     metrics
         Serve the numbers of :attr:`telemetry` over HTTP, from now to :meth:`close`.
+    shadow
+        Sees each frame after its result is kept, while no other one waits.
     on_result
         Called in the recording thread after the result is in the outbox.
 
@@ -91,6 +95,7 @@ class Station:
         keeper: Keeper | None = None,
         merger: PartMerger | None = None,
         metrics: MetricsSettings | None = None,
+        shadow: Shadow | None = None,
         on_result: Listener | None = None,
     ) -> None:
         self._parts = parts
@@ -101,6 +106,7 @@ class Station:
         self._keeper = keeper
         self._on_result = on_result
         self._merger = merger or PartMerger()
+        self._shadow = shadow
         self._failure: BaseException | None = None
         self._failed = threading.Event()
         self._stopping = threading.Event()
@@ -120,6 +126,9 @@ class Station:
             ),
             Patience() if metrics is None else Patience(metrics.stuck_s, metrics.idle_s),
         )
+        if isinstance(inspector, SlotInspectors):
+            self.telemetry.model, self.telemetry.slots = lambda: inspector.model, inspector.info
+            inspector.on_change = self._switched
         self.counters = self.telemetry.events.counters
         self.metrics = None if metrics is None else MetricsEndpoint(metrics, self.telemetry)
 
@@ -180,6 +189,8 @@ class Station:
         with ExitStack() as each:  # in this order, and each whatever the others do
             each.callback(self._parts.outbox.close)
             each.callback(self._parts.inspector.close)
+            if self._shadow is not None:
+                each.callback(self._shadow.close)
             each.callback(self._parts.source.close)
             if self._parts.device is not None:
                 each.callback(self._parts.device.close)
@@ -197,6 +208,11 @@ class Station:
     def health(self) -> HealthMessage:
         """Return the numbers as they are published."""
         return health_message(self.telemetry.snapshot())
+
+    def _switched(self) -> None:
+        """Another bundle judges, or there is news of it."""
+        if self._parts.publisher is not None:
+            self._parts.publisher.announce()
 
     def _beat(self) -> None:
         # Housekeeping may fail; when a result cannot be kept, the recording thread stops the line.
@@ -249,6 +265,8 @@ class Station:
             message = self._commit(inspection, self._keep_evidence(item, inspection))
             if self._parts.publisher is not None:
                 self._parts.publisher.notify()
+            if self._shadow is not None:
+                self._shadow.offer(item, inspection, message, busy=len(self._frames) > 0)
             self._tell(item, inspection, message)
 
     def _tell(self, item: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:

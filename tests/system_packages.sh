@@ -27,6 +27,8 @@ gst_plugin rtsp || missing="$missing gstreamer1.0-plugins-good"
 # Networks that tests cut: ip, unshare, nsenter.
 has ip || missing="$missing iproute2"
 has unshare || missing="$missing util-linux"
+# systemd's own judgement of units, users and folders; nothing of it has to run.
+has systemd-analyze || missing="$missing systemd"
 
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && has apt-get; then

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jetspect.benchmarks.gpu_selftest import self_test, show
-from jetspect.cli import device_doctor, device_info, device_power
+from jetspect.cli import device_doctor, device_info, device_power, device_service, device_slots
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
@@ -19,6 +19,11 @@ app = typer.Typer(help="The device: is it fit to run a station?", no_args_is_hel
 app.command()(device_info.info)
 app.command()(device_doctor.doctor)
 app.add_typer(device_power.app, name="power")
+app.command()(device_service.install)
+app.command()(device_service.uninstall)
+app.command()(device_slots.deploy)
+app.command()(device_slots.slots)
+app.command()(device_slots.rollback)
 
 
 @app.command()

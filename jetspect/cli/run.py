@@ -21,6 +21,8 @@ from jetspect.runtime.config import StationConfig, load_station
 from jetspect.runtime.frames import Frame, LostFrame
 from jetspect.runtime.publishing.messages import ResultMessage
 from jetspect.runtime.results import Inspection
+from jetspect.runtime.service.heartbeat import Heartbeat
+from jetspect.runtime.service.notify import Notifier
 from jetspect.runtime.telemetry.logs import logging_as
 from jetspect.runtime.telemetry.settings import LogFormat, LogSettings
 
@@ -59,7 +61,9 @@ def run(
 
 def _run(station: Path, config: StationConfig, *, check: bool, as_json: bool, log_as_json: bool) -> None:
     told = _tell_json if as_json else _tell
-    with build_station(config, on_result=told) as running:
+    notifier = Notifier() if check else Notifier.from_environment()
+    notifier.status("opening the bundle, the engine and the cameras")
+    with notifier, build_station(config, on_result=told) as running:
         if check:
             running.check()
             if as_json:
@@ -67,9 +71,15 @@ def _run(station: Path, config: StationConfig, *, check: bool, as_json: bool, lo
             else:
                 console.print(f"{station}: every part opens", style="bold green", markup=False)
             return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: running.stop())
-        waiting = running.run()
+        with Heartbeat(notifier, running.telemetry) as heartbeat:
+
+            def stop(*_: object) -> None:
+                heartbeat.stopping()
+                running.stop()
+
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, stop)
+            waiting = running.run()
     counters = running.counters
     summary = {v.value: n for v, n in counters.verdicts.items()}
     if not as_json:

@@ -76,7 +76,7 @@ def check_golden(patient: Patient) -> Finding:
 
 def _opened(patient: Patient) -> Bundle:
     if patient.bundle is None:
-        raise EngineError("there is no bundle; name one, or a station file that has one")
+        raise EngineError("there is no bundle; name one, or a station file that has one, or deploy one to its slots")
     return Bundle.open(patient.bundle, public_key=patient.public_key)
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from jetspect.device.files import ROOT
 from jetspect.device.info import DeviceInfo, device_info
 from jetspect.errors import EngineError, InputError, JetspectError
-from jetspect.runtime.assembly import device_options
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig, load_station
 from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.engines.trt_versions import parse_version, require_precision
+from jetspect.runtime.judging import device_options
 from jetspect.runtime.manifest import Precision
+from jetspect.runtime.slots.deploy import slots_of
 
 _WANTED: tuple[Precision, ...] = ("int8", "int8-trt8", "fp16", "fp32")
 
@@ -69,19 +70,29 @@ def admit(subject: Path | None, root: Path = ROOT) -> Patient:
         return Patient(info, root, bundle=subject, kind=kind, precision=_precision(subject, info, kind))
     try:
         config = load_station(subject)
+        live = _live_bundle(config)
     except JetspectError as error:
         return Patient(info, root, fault=str(error))
     return Patient(
         info,
         root,
         config=config,
-        bundle=config.bundle.path,
+        bundle=live,
         public_key=config.bundle.public_key,
         kind=config.engine.kind,
         precision=config.bundle.precision,
         threads=config.engine.threads,
         options=device_options(config),
     )
+
+
+def _live_bundle(config: StationConfig) -> Path | None:
+    """Return the bundle that the station would start with; None where nothing was deployed yet."""
+    if config.bundle.path is not None:
+        return config.bundle.path
+    folder = slots_of(config)
+    live = folder.current()
+    return None if live is None else folder.place(live)
 
 
 def _precision(path: Path, info: DeviceInfo, kind: str) -> Precision:

@@ -18,6 +18,7 @@ from jetspect.runtime.publishing.messages import (
     Message,
     MetaMessage,
     ResultMessage,
+    ShadowMessage,
     StatusMessage,
 )
 from jetspect.runtime.publishing.requests import (
@@ -62,6 +63,7 @@ CHANNELS = (
     Channel("status", StatusMessage, "send", qos=1, retain=True),
     Channel("meta", MetaMessage, "send", qos=1, retain=True),
     Channel("health", HealthMessage, "send", qos=0),
+    Channel("shadow", ShadowMessage, "send", qos=0),
     Channel("receipt", ReceiptMessage, "receive", qos=1),
     Channel("cmd/replay", ReplayCommand, "receive", qos=1, reply="cmd/replay/reply"),
     Channel("cmd/replay/reply", ReplayReply, "send", qos=1),

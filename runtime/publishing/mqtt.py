@@ -21,7 +21,7 @@ from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
 from jetspect.runtime.publishing.commands import Commands, CommandSettings
 from jetspect.runtime.publishing.intake import Asked, Intake
 from jetspect.runtime.publishing.link import Event, Link
-from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, StatusMessage
+from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, ShadowMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
 from jetspect.runtime.publishing.properties import ResultProperties
 from jetspect.runtime.publishing.topics import Topics
@@ -78,6 +78,7 @@ class MqttPublisher(Link):
         self.counters = Counters()
         self.on_acknowledged: Callable[[list[int]], None] | None = None  # called in the link's thread, with each seq
         self._waking = False
+        self._changed = False  # what stands in meta
         self._connections = 0
         self._recent: deque[tuple[float, int]] = deque()  # (monotonic time of the PUBACK, seq), for the replay
         self._reset()
@@ -102,10 +103,22 @@ class MqttPublisher(Link):
 
     def health(self, message: HealthMessage) -> None:
         """Publish counters at QoS 0; lost while the broker is away."""
+        self._tell(self._topics.health, message.payload())
+
+    def shadow(self, message: ShadowMessage) -> None:
+        """Publish a difference at QoS 0; lost while the broker is away."""
+        self._tell(self._topics.shadow, message.payload())
+
+    def _tell(self, topic: str, payload: bytes) -> None:
         client = self._client
         if client is not None:
-            client.publish(self._topics.health, message.payload(), qos=0)
+            client.publish(topic, payload, qos=0)
             self._wake()
+
+    def announce(self) -> None:
+        """Say that what stands in meta has changed; callable from any thread."""
+        self._changed = True
+        self._wake()
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything is acknowledged, at most so long; return how many are still in the outbox."""
@@ -160,6 +173,7 @@ class MqttPublisher(Link):
         wanted = (*self._commands.topics, *((self._topics.trigger,) if self._triggers is not None else ()))
         if wanted:  # before the station says that it is online: then it listens
             client.subscribe([(topic, 1) for topic in wanted])
+        self._changed = False
         self._announce(client, "meta", self._topics.meta, self._meta().payload())
         online = StatusMessage(state="online", at=utc_now(), jetspect=__version__)
         self._announce(client, "status", self._topics.status, online.payload())
@@ -177,6 +191,9 @@ class MqttPublisher(Link):
             elif kind == "subscribed" and any(code.is_failure for code in detail):
                 log.error("%s refuses the subscription to commands; check its access list", self._settings.where)
         if self._client is not None:
+            if self._changed:
+                self._changed = False
+                self._announce(client, "meta", self._topics.meta, self._meta().payload())
             self._carry_out(client)
             self._send(client)
 

@@ -56,6 +56,10 @@ class Topics:
         return self.leaf("health")
 
     @property
+    def shadow(self) -> str:
+        return self.leaf("shadow")
+
+    @property
     def receipt(self) -> str:
         return self.leaf("receipt")
 

@@ -13,7 +13,7 @@ from jetspect.device.probe import hottest_c
 from jetspect.errors import PublishError
 from jetspect.runtime.frames import Source, utc_now
 from jetspect.runtime.publishing.keeping import Keeper
-from jetspect.runtime.publishing.messages import StationAddress
+from jetspect.runtime.publishing.messages import SlotsInfo, StationAddress
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.queueing import FrameQueue
@@ -50,7 +50,10 @@ class Telemetry:
         self._started = clock()
         self._threads, self._source = Threads(), SourceWatch()
         self._outbox = OutboxState()
+        self.model: Callable[[], ModelIdentity] = lambda: parts.model
+        self.slots: Callable[[], SlotsInfo | None] = lambda: None
         self._lock = threading.Lock()
+        self.running = threading.Event()
         if parts.publisher is not None:
             parts.publisher.on_acknowledged = self.events.acknowledged
 
@@ -58,12 +61,16 @@ class Telemetry:
         """The station runs, with these threads."""
         self._started = self._clock()
         self._threads.watch(threads)
+        self.running.set()
 
     def snapshot(self) -> Snapshot:
         """Return every number as it is now. An outbox that cannot be read keeps the numbers it had, with an alarm."""
         parts = self._parts
         alarms = parts.keeper.alarms() if parts.keeper is not None else ()
         alarms += parts.publisher.alarms() if parts.publisher is not None else ()
+        slots = self.slots()
+        if slots is not None and slots.event in ("rolled_back", "kept"):
+            alarms += (f"slot_{slots.event}: {slots.reason}",)
         try:
             self._outbox = self._read_outbox()
         except PublishError as error:
@@ -74,7 +81,7 @@ class Telemetry:
             at=utc_now(),
             uptime_s=self._clock() - self._started,
             version=__version__,
-            model=parts.model,
+            model=self.model(),
             events=self.events.read(parts.queue.dropped),
             source=parts.source.counters(),
             outbox=self._outbox,
@@ -84,6 +91,7 @@ class Telemetry:
             alarms=alarms,
             not_ready=self.not_ready(),
             device=None if parts.device is None else parts.device.state(),
+            slots=slots,
         )
 
     def not_ready(self) -> tuple[str, ...]:
@@ -98,6 +106,22 @@ class Telemetry:
         if self._parts.outbox.tight:
             found.append("disk_full: the outbox's disk is full; free space on it")
         return tuple(found)
+
+    def stuck(self) -> tuple[str, ...]:
+        """Say what keeps frames from being judged and a new start may cure. Waits for no disk.
+
+        A camera that is away and a full disk are waited for: a new start brings neither back, and costs the frames in hand.
+        """
+        waited_for = {"source", "disk_full"}
+        if not self._parts.source.counters().connected:
+            waited_for.add("idle")
+        if self._parts.outbox.tight:
+            waited_for.add("outbox")
+        return tuple(line for line in self.not_ready() if line.partition(":")[0] not in waited_for)
+
+    def ended(self) -> bool:
+        """Whether a thread of the station has ended, and the station is about to."""
+        return self.running.is_set() and bool(self._threads.faults())
 
     def _read_outbox(self) -> OutboxState:
         outbox = self._parts.outbox

@@ -54,6 +54,7 @@ def health_message(s: Snapshot) -> HealthMessage:
         refused=broker.refused,
         requests_ignored=broker.requests_ignored,
         process=ProcessInfo(rss_bytes=s.process.rss_bytes, open_files=s.process.open_files),
+        slots=s.slots,
         build=BuildInfo(jetspect=s.version, model=model_info(s.model)),
         device=None if s.device is None else _device(s.device),
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from jetspect.device.monitor import DeviceState
 from jetspect.runtime.frames import LostCause, SourceCounters
-from jetspect.runtime.publishing.messages import StationAddress
+from jetspect.runtime.publishing.messages import SlotsInfo, StationAddress
 from jetspect.runtime.results import ModelIdentity, Verdict
 from jetspect.runtime.telemetry.process import ProcessState
 from jetspect.runtime.telemetry.stages import Histogram
@@ -95,6 +95,7 @@ class Snapshot:
     alarms: tuple[str, ...]
     not_ready: tuple[str, ...]
     device: DeviceState | None = None
+    slots: SlotsInfo | None = None
 
 
 def kinds(lines: tuple[str, ...]) -> dict[str, int]:
