@@ -13,9 +13,9 @@ from pathlib import Path
 import jetspect.cli.engine as cli_engine
 import jetspect.cli.inspect as inspect_command
 import jetspect.cli.run as run_command
-import jetspect.runtime.assembly as assembly
 import jetspect.runtime.engines as engines
 import jetspect.runtime.engines.options as options
+import jetspect.runtime.judging as judging
 import jetspect.runtime.sources.files as files
 from jetspect import cli
 from jetspect.benchmarks.startup_watch import Watch
@@ -28,7 +28,7 @@ def watched() -> Watch:
     watch = Watch()
     for owner, name, phase in (
         (cli_engine, "open_engine", "engine"),
-        (assembly, "open_engine", "engine"),
+        (judging, "open_engine", "engine"),
         (engines, "check_golden", "golden"),
         (engines, "check_foreground", "golden"),
         (options, "check_golden", "golden"),

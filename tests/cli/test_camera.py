@@ -251,12 +251,13 @@ def test_a_recording_ends_in_time_and_says_what_it_lost(tmp_path: Path, pictures
     assert "say when to end: --frames N or --seconds S" in jetspect("camera", "record", "--out", "x").stderr
 
 
-def test_of_several_cameras_one_is_named(tmp_path: Path, pictures: Path) -> None:
+def test_of_several_cameras_one_is_named(tmp_path: Path) -> None:
     place = (
         '[station]\nsite = "s"\narea = "a"\nline = "l"\nunit = "u"\n[bundle]\npath = "b"\n[trigger]\nkind = "camera"\n'
     )
     views = "".join(
-        f'[[view]]\nname = "{name}"\n[view.source]\nkind = "folder"\npath = "{pictures}"\n' for name in ("top", "side")
+        f'[[view]]\nname = "{name}"\n[view.source]\nkind = "synthetic"\nsize_wh = [320, 256]\nrate_hz = 10\n'
+        for name in ("top", "side")
     )
     file = tmp_path / "station.toml"
     file.write_text(place + views)
