@@ -6,10 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -22,6 +24,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # CI machines are shared: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("jetspect", deadline=None)
 hypothesis.settings.load_profile("jetspect")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say how a worker ended that should not have: a signal leaves no other trace."""
+    if error:
+        code = node.gateway._io.popen.wait(10)
+        sys.stderr.write(f"\nworker {node.gateway.id} ended with {code} (negative: by that signal)\n")
 
 
 class Mosquitto:
