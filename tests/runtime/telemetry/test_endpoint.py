@@ -176,7 +176,7 @@ def test_many_half_open_connections_keep_nobody_out_and_leave_nothing_behind(
     for connection in held:
         connection.close()
     wait_for(lambda: answering() == 0)
-    assert process_state().open_files == files
+    assert process_state().open_files <= files  # the garbage of other tests may close some meanwhile
 
 
 def test_a_client_that_sends_slowly_is_cut_off(
