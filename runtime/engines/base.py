@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from jetspect.errors import EngineError
 from jetspect.runtime.cuda.base import Buffer, Cuda
 
 U8 = npt.NDArray[np.uint8]
@@ -25,6 +26,14 @@ class EngineInfo:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} {self.precision} on {self.device}"
+
+
+def require_tiles(tiles: U8, channels: int) -> None:
+    """Raise EngineError for what is no contiguous batch of uint8 tiles with so many channels."""
+    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != channels or not tiles.flags.c_contiguous:
+        raise EngineError(
+            f"the graph takes contiguous uint8 tiles N x H x W x {channels}, got {tiles.dtype} {tiles.shape}"
+        )
 
 
 class Engine(Protocol):

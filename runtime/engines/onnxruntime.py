@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from jetspect.errors import EngineError, InputError
-from jetspect.runtime.engines.base import U8, EngineInfo
+from jetspect.runtime.engines.base import U8, EngineInfo, require_tiles
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -69,15 +69,7 @@ class OnnxRuntimeEngine:
         return self._decisions
 
     def run(self, tiles: U8) -> U8:
-        if (
-            tiles.dtype != np.uint8
-            or tiles.ndim != 4
-            or tiles.shape[3] != self._channels
-            or not tiles.flags.c_contiguous
-        ):
-            raise EngineError(
-                f"the graph takes contiguous uint8 tiles N x H x W x {self._channels}, got {tiles.dtype} {tiles.shape}"
-            )
+        require_tiles(tiles, self._channels)
         n, h, w, _ = tiles.shape
         scores = self._scores.setdefault((n, h, w), np.empty((n, self._classes, h, w), np.uint8))
         bind = self._binding

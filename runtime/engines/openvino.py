@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jetspect.errors import EngineError, InputError, MissingDependencyError
-from jetspect.runtime.engines.base import U8, EngineInfo
+from jetspect.runtime.engines.base import U8, EngineInfo, require_tiles
 
 _CACHED_SHAPES = 8
 
@@ -79,15 +79,7 @@ class OpenVinoEngine:
         return self._decisions
 
     def run(self, tiles: U8) -> U8:
-        if (
-            tiles.dtype != np.uint8
-            or tiles.ndim != 4
-            or tiles.shape[3] != self._channels
-            or not tiles.flags.c_contiguous
-        ):
-            raise EngineError(
-                f"the graph takes contiguous uint8 tiles N x H x W x {self._channels}, got {tiles.dtype} {tiles.shape}"
-            )
+        require_tiles(tiles, self._channels)
         n, h, w, _ = tiles.shape
         scores = self._scores.get((n, h, w))
         if scores is None:
