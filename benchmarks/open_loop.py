@@ -126,7 +126,8 @@ class OpenLoop:
             seconds=seconds,
             sent=sent,
             latency_ms=tuple(1e3 * (p.acked - p.due) for p in good),
-            recorded_ms=tuple(1e3 * (p.recorded - p.due) for p in good),
+            # The news of it may come after that of the broker, which has only what was in the outbox.
+            recorded_ms=tuple(1e3 * (min(p.recorded, p.acked) - p.due) for p in good),
             lost=dict(Counter(p.cause for p in parts if p.cause)),
             late_ms=1e3 * late,
             ended_early=early,

@@ -214,7 +214,7 @@ def test_a_station_is_measured_from_trigger_to_puback(tmp_path: Path) -> None:
     assert run["sent"] == 5 and run["lost"] == {}
     spent = run["trigger_to_puback_ms"]
     assert 1 < spent["p50"] <= spent["p99"] <= spent["longest"]
-    assert run["trigger_to_outbox_ms"]["p50"] < spent["p50"]
+    assert 0 < run["trigger_to_outbox_ms"]["p50"] <= spent["p50"]
     assert (
         record["series"][0]["name"] == "island, trigger to PUBACK at 10/s" and len(record["series"][0]["samples"]) == 5
     )
