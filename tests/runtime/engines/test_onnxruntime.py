@@ -5,23 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from engine_graphs import graph
 from onnx import TensorProto, helper
 
 from jetspect.errors import EngineError, InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
-
-
-def graph(dtype: int = TensorProto.UINT8, shape: tuple[object, ...] = ("N", "H", "W", 3)) -> bytes:
-    """A graph that hands its input on under another layout."""
-    given = helper.make_tensor_value_info("tiles_u8", dtype, list(shape))
-    out = helper.make_tensor_value_info("scores_u8", dtype, [shape[0], shape[3], shape[1], shape[2]])
-    node = helper.make_node("Transpose", ["tiles_u8"], ["scores_u8"], perm=[0, 3, 1, 2])
-    model = helper.make_model(
-        helper.make_graph([node], "g", [given], [out]), opset_imports=[helper.make_opsetid("", 18)], ir_version=9
-    )
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
 
 
 def test_tiles_go_in_and_scores_come_out_in_reused_memory() -> None:
