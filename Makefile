@@ -4,12 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_FILES := setup.cfg pyproject.toml
 
-.PHONY: demo test lint types pytest system-test pycuda-test format clean
+.PHONY: demo test lint types pytest system-test debian-root pycuda-test format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/jetspect demo --out demo
 
-test: system-test lint types pytest
+test: system-test
+	$(MAKE) --jobs 2 debian-root $(VENV)/.stamp-test
+	$(MAKE) lint types pytest
 
 lint: $(VENV)/.stamp-test
 	$(BIN)/ruff check .
@@ -33,6 +35,12 @@ format: $(VENV)/.stamp-test
 system-test:
 	@sh tests/system_packages.sh
 
+# A small Debian, in which tests bring up devices. As root.
+debian-root: .debian-root
+.debian-root: tests/debian_root.sh | system-test
+	sh tests/debian_root.sh $@
+	@touch $@
+
 # The real PyCUDA on a CUDA driver made of this processor. Needs CUDA's toolkit, no GPU; the first time takes some minutes.
 pycuda-test:
 	sh tests/pycuda/build.sh .pycuda
@@ -50,4 +58,4 @@ $(VENV)/.stamp-test: $(BIN)/python $(PACKAGE_FILES) tests/constraints.txt | syst
 	@touch $@ $(VENV)/.stamp-demo
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .debian-root build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -29,6 +29,8 @@ has ip || missing="$missing iproute2"
 has unshare || missing="$missing util-linux"
 # systemd's own judgement of units, users and folders; nothing of it has to run.
 has systemd-analyze || missing="$missing systemd"
+# A small Debian to bring up devices in.
+has mmdebstrap || missing="$missing mmdebstrap"
 
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && has apt-get; then
