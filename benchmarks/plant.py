@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from jetspect.benchmarks.process_memory import open_files, resident_mb
 from jetspect.errors import MissingDependencyError, PublishError
 
 _SYSTEM = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
@@ -139,9 +140,7 @@ class StationProcess(Part):
 
     def usage(self) -> tuple[float, int]:
         """Return its resident memory in MB, and how many files it has open."""
-        with Path(f"/proc/{self.pid}/statm").open() as statm:
-            pages = int(statm.read().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        return resident_mb(self.pid), open_files(self.pid)
 
 
 def wait_until(what: Callable[[], object], seconds: float, else_say: str) -> None:

@@ -23,8 +23,9 @@ from typing import Any
 
 from jetspect import __version__
 from jetspect.benchmarks.plant import GigeCamera, Mosquitto, StationProcess, wait_until
+from jetspect.benchmarks.process_memory import Usage, usage
 from jetspect.benchmarks.soak_controller import Controller
-from jetspect.benchmarks.soak_ledger import Ledger, Usage, balance, usage
+from jetspect.benchmarks.soak_ledger import Ledger, balance
 from jetspect.device.probe import probe
 from jetspect.errors import PublishError
 from jetspect.runtime.publishing.topics import Topics

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -108,33 +106,3 @@ def balance(
 def _cause(result: Mapping[str, Any]) -> str:
     reason = "; ".join(result["reasons"])
     return next((name for words, name in CAUSES.items() if words in reason), "")
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Memory (MB) and open files of a process: the medians of the second and the last quarter of a run, and the peak."""
-
-    memory_mb: tuple[float, float]
-    files: tuple[int, int]
-    peak_memory_mb: float
-    samples: int
-
-    @property
-    def flat(self) -> bool:
-        """Whether neither grows: at most 2 % and 4 MB of memory, and no more than two files."""
-        before, after = self.memory_mb
-        return after <= 1.02 * before + 4 and self.files[1] <= self.files[0] + 2
-
-
-def usage(samples: Sequence[tuple[float, int]]) -> Usage:
-    """Summarise samples of (memory in MB, open files), taken evenly over the run. The first quarter warms up."""
-    if len(samples) < 4:
-        return Usage((math.nan, math.nan), (0, 0), max((m for m, _ in samples), default=math.nan), len(samples))
-    quarter = len(samples) // 4
-    early, late = samples[quarter : 2 * quarter], samples[-quarter:]
-    return Usage(
-        (statistics.median(m for m, _ in early), statistics.median(m for m, _ in late)),
-        (int(statistics.median(f for _, f in early)), int(statistics.median(f for _, f in late))),
-        max(m for m, _ in samples),
-        len(samples),
-    )

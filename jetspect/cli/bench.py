@@ -17,7 +17,7 @@ from jetspect.benchmarks.history import Row, Series, append, check_writable, mak
 from jetspect.benchmarks.precision import compare_precisions
 from jetspect.benchmarks.publish import PublishTimes, bench_publish, own_mosquitto, scratch
 from jetspect.benchmarks.stats import load_average, usable_cores
-from jetspect.cli import bench_compare, bench_engines, bench_latency, bench_startup, bench_tiles
+from jetspect.cli import bench_compare, bench_engines, bench_latency, bench_memory, bench_startup, bench_tiles
 from jetspect.cli.bench_gating import gating
 from jetspect.cli.bench_model import model
 from jetspect.cli.bench_options import HistoryOption
@@ -48,6 +48,7 @@ app.command()(bench_compare.compare)
 app.command(cls=bench_tiles.Spread)(bench_tiles.tiles)
 app.command()(bench_latency.latency)
 app.command()(bench_startup.startup)
+app.command()(bench_memory.memory)
 app.command()(bench_engines.engines)
 app.command()(peers)
 app.command()(gating)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from jetspect.benchmarks.process_memory import usage
 from jetspect.benchmarks.soak import soak
 from jetspect.benchmarks.soak_controller import Sent
-from jetspect.benchmarks.soak_ledger import Ledger, balance, usage
+from jetspect.benchmarks.soak_ledger import Ledger, balance
 
 
 def result(number: int, verdict: str = "OK", reason: str = "", **changes: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A Debian of its own for a test: the root that ``tests/debian_root.sh`` made, with a layer over it that keeps what is changed."""
+"""A Debian of its own for a test: what ``tests/debian_root.sh`` made, and a layer that keeps what is changed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DebianRoot:
         return self._folder / "upper"
 
     def command(self, *words: str) -> list[str]:
-        """What a test starts to run something in here, such as a daemon that stays; two at once would share the layer: do not."""
+        """What a test starts to run something in here, such as a daemon; two at once would share the layer: do not."""
         return [*_NAMESPACES, "sh", "-c", _ENTER, "enter", str(BASE), str(self._folder), *words]
 
     def run(
@@ -50,7 +50,11 @@ class DebianRoot:
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"},
+            env={
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": "/root",
+                "LC_ALL": "C.UTF-8",
+            },
             timeout=timeout_s,
         )
         assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout.decode()}"
