@@ -20,11 +20,12 @@ lint: $(VENV)/.stamp-test
 types: $(VENV)/.stamp-test
 	$(BIN)/mypy
 
-# Two at a time, one thread each: most of the time goes into tracing models, which has no use for a second core. What trains and
-# traces runs in processes of its own: in one that had run all other tests before, torch ended now and then by a segmentation fault.
+# One thread each, which is enough for tracing models. The first part waits for brokers and cameras much of its time, so that three
+# share two cores. What trains and traces runs in processes of its own: in one that had run all other tests before, torch ended now
+# and then by a segmentation fault.
 TRAINING := tests/models tests/training tests/test_systems.py
 pytest: $(VENV)/.stamp-test system-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal $(foreach path,$(TRAINING),--ignore $(path))
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist worksteal $(foreach path,$(TRAINING),--ignore $(path))
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal $(TRAINING)
 
 format: $(VENV)/.stamp-test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,22 +21,16 @@ EXPECTED = {
     "10.13.3.9": set[str](),
     "11.4.0.106": {"FP16", "INT8", "EXPLICIT_BATCH"},
 }
-CONFIG = """[mypy]
-strict = True
-warn_unused_ignores = False
-follow_imports = silent
-plugins = pydantic.mypy
-"""
 
 
 def test_the_sources_fit_the_types_of_the_version(trt_version: str, tmp_path: Path) -> None:
-    config = tmp_path / "mypy.ini"
-    config.write_text(CONFIG)
+    cache, usual = tmp_path / "mypy", nvidia.REPOSITORY / ".mypy_cache"
+    if usual.is_dir():  # with the same settings all but what has to do with TensorRT is known already
+        shutil.copytree(usual, cache)
     names = [p.relative_to(nvidia.REPOSITORY).with_suffix("").as_posix().replace("/", ".") for p in table.sources()]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "mypy", "--config-file", str(config), "--no-color-output"),
-            *("--cache-dir", str(nvidia.STORE / "mypy" / trt_version)),
+            *(sys.executable, "-m", "mypy", "--no-color-output", "--cache-dir", str(cache)),
             *(part for name in names for part in ("-m", f"jetspect.{name}")),
         ],
         env={**os.environ, "MYPYPATH": str(nvidia.typed(trt_version))},
@@ -47,7 +42,9 @@ def test_the_sources_fit_the_types_of_the_version(trt_version: str, tmp_path: Pa
     wrong = [
         line
         for line in ours
-        if not any(f'"{name}"' in line or f'trt.{name}"' in line for name in EXPECTED[trt_version])
+        # What is written for versions with and without a name: one side of it is idle with each.
+        if not line.endswith(("[unreachable]", "[unused-ignore]"))
+        and not any(f'"{name}"' in line or f'trt.{name}"' in line for name in EXPECTED[trt_version])
     ]
     assert not wrong, "\n".join(wrong)
     assert re.search(r"checked \d+ source files?", done.stdout), done.stdout[-2000:] + done.stderr
