@@ -15,7 +15,8 @@ from jetspect.runtime.judging import open_judge
 from jetspect.runtime.parts import PartMerger
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
-from jetspect.runtime.publishing.messages import MetaMessage, StationAddress, model_info
+from jetspect.runtime.publishing.message_base import StationAddress, model_info
+from jetspect.runtime.publishing.messages import MetaMessage
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics

@@ -19,17 +19,14 @@ from jetspect.device.monitor import DeviceMonitor
 from jetspect.errors import DeviceLostError, JetspectError, PublishError, SourceError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Shot, Source, lost
 from jetspect.runtime.parts import PartMerger, PartResult, ViewResult
+from jetspect.runtime.publishing.describing import result_message
 from jetspect.runtime.publishing.evidence import EvidenceStore
+from jetspect.runtime.publishing.health_message import HealthMessage
 from jetspect.runtime.publishing.keeping import Keeper
-from jetspect.runtime.publishing.messages import (
-    EvidenceRef,
-    HealthMessage,
-    ResultMessage,
-    StationAddress,
-    result_message,
-)
+from jetspect.runtime.publishing.message_base import StationAddress
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.publishing.result_message import EvidenceRef, ResultMessage
 from jetspect.runtime.queueing import FrameQueue, Policy
 from jetspect.runtime.results import Inspection
 from jetspect.runtime.slots.shadow import Shadow

@@ -37,7 +37,7 @@ from jetspect.runtime.consuming.recovery import Recovery
 from jetspect.runtime.consuming.report import Tally, missing_lines, strangers_line
 from jetspect.runtime.consuming.state import StateFile
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 
 ROWS = 20
 
