@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from jetspect import __version__
 from jetspect.cli.lazy import Lazy, LazyGroup
-from jetspect.cli.output import fail
 from jetspect.errors import JetspectError
 
 
@@ -147,13 +146,20 @@ def main() -> None:
     try:
         app()
     except JetspectError as error:
-        fail(error, as_json="--json" in sys.argv)
+        _fail(error)
     except Exception as error:
         # A fault of ours must not look like an answer (exit code 1) to a machine.
         told = JetspectError(f"unexpected {type(error).__name__}: {error}; run with -v and report what it prints")
         if any(word in sys.argv for word in ("-v", "--verbose")):
             logging.getLogger("jetspect").exception("unexpected error")
-        fail(told, as_json="--json" in sys.argv)
+        _fail(told)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)
+
+
+def _fail(error: JetspectError) -> NoReturn:
+    # Not above: it brings rich, and completion, which a person waits for at every Tab, asks for nothing of it.
+    from jetspect.cli.output import fail
+
+    fail(error, as_json="--json" in sys.argv)
