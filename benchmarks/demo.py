@@ -18,8 +18,8 @@ from jetspect.errors import InputError
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.consuming.reader import ResultReader
-from jetspect.runtime.publishing.messages import ResultMessage
 from jetspect.runtime.publishing.mqtt import BrokerSettings
+from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.publishing.subscriber import MqttSubscriber
 from jetspect.runtime.publishing.topics import Topics
 from jetspect.runtime.settings import parse_settings

@@ -21,7 +21,7 @@ from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.inspector import Inspector, InspectorSettings
-from jetspect.runtime.publishing.messages import timings_ms
+from jetspect.runtime.publishing.describing import timings_ms
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.sources.synthetic import render_part
 

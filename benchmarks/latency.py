@@ -15,7 +15,7 @@ from jetspect.errors import InputError, PublishError
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import OutboxSettings, QueueSettings, StationConfig
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import HealthMessage
+from jetspect.runtime.publishing.health_message import HealthMessage
 from jetspect.runtime.sources.synthetic import SyntheticSettings, render_part
 from jetspect.runtime.triggering.settings import MqttTrigger
 from jetspect.runtime.triggering.source import TriggeredSource

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from jetspect.errors import PublishError
 from jetspect.runtime.frames import Frame, LostFrame
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.results import Inspection
 
 _DRAIN_S = 60.0

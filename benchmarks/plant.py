@@ -15,11 +15,14 @@ from pathlib import Path
 from jetspect.benchmarks.process_memory import open_files, resident_mb
 from jetspect.errors import MissingDependencyError, PublishError
 
+EVERY_CHANGE = "persistence true\nautosave_interval 1\nautosave_on_changes true"
+AT_ITS_END = "persistence true"
+NOTHING = "persistence false"
 _SYSTEM = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 
 class Part:
-    """One process. ``command`` may be given further options at a start.
+    """One process. ``command`` may be given further options at a start; what it prints goes to ``log``.
 
     Raises
     ------
@@ -39,14 +42,25 @@ class Part:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers.
+
+        Raises
+        ------
+        PublishError
+            It ends, or does not answer in 15 s.
+        """
         output = subprocess.DEVNULL if self._log is None else self._log.open("ab")
         try:
             self._process = subprocess.Popen([*self._command, *options], stdout=output, stderr=output)
         finally:
             if not isinstance(output, int):
                 output.close()
-        wait_until(self.answers, 15, f"the {self.name} does not answer")
+        wait_until(lambda: not self.alive or self.answers(), 15, f"the {self.name} does not answer")
+        if not self.alive:
+            where = "" if self._log is None else f"; {self._log} says why"
+            raise PublishError(
+                f"the {self.name} ended with exit code {self._process.wait()} when it was started{where}"
+            )
 
     def answers(self) -> bool:
         return self.alive
@@ -90,20 +104,31 @@ class Part:
 
 
 class Mosquitto(Part):
-    """A mosquitto on a free loopback port; it keeps port and store from one start to the next."""
+    """A mosquitto on a free loopback port; it keeps port and store from one start to the next.
+
+    ``lines`` and ``listener`` are of its configuration, the latter about the port; ``store`` says what survives a kill.
+    """
 
     name, package = "broker", "mosquitto"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        lines: str = "allow_anonymous true",
+        *,
+        listener: str = "",
+        store: str = EVERY_CHANGE,
+        log: Path | None = None,
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         config = folder / "mosquitto.conf"
         config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\n"
-            f"persistence true\nautosave_interval 1\nautosave_on_changes true\npersistence_location {folder}/\nlog_dest none\n"
+            f"listener {self.port} 127.0.0.1\n{listener}\n{lines}\nuser root\nmax_queued_messages 0\n"
+            f"{store}\npersistence_location {folder}/\nlog_dest {'none' if log is None else 'stderr'}\n"
         )
-        super().__init__(["mosquitto", "-c", str(config)])
+        super().__init__(["mosquitto", "-c", str(config)], log=log)
 
     def answers(self) -> bool:
         with socket.socket() as probe:
@@ -116,8 +141,8 @@ class GigeCamera(Part):
     name, package = "camera", "aravis-tools"
     ip = "127.0.0.1"
 
-    def __init__(self) -> None:
-        super().__init__(["arv-fake-gv-camera-0.8", "-i", self.ip, "-s", "SOAK01"])
+    def __init__(self, serial: str) -> None:
+        super().__init__(["arv-fake-gv-camera-0.8", "-i", self.ip, "-s", serial])
 
     def answers(self) -> bool:
         # Read the register of the control privilege; whatever it answers, it is there.

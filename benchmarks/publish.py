@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jetspect import __version__
-from jetspect.errors import MissingDependencyError, PublishError
+from jetspect.benchmarks.plant import AT_ITS_END, Mosquitto, wait_until
+from jetspect.errors import MissingDependencyError
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress, result_message
+from jetspect.runtime.publishing.describing import result_message
+from jetspect.runtime.publishing.message_base import ModelInfo, StationAddress
+from jetspect.runtime.publishing.messages import MetaMessage
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics
@@ -89,7 +88,7 @@ def bench_publish(
     with outbox:
         publisher = MqttPublisher(broker, outbox, _TOPICS, _meta)
         publisher.start()
-        _await(lambda: publisher.state == "online", 15, f"{broker.where} does not answer ({publisher.state})")
+        wait_until(lambda: publisher.state == "online", 15, f"{broker.where} does not answer ({publisher.state})")
         begin = time.perf_counter() + 0.2
 
         def line(number: int) -> None:
@@ -115,7 +114,7 @@ def bench_publish(
             thread.start()
         for thread in threads:
             thread.join()
-        _await(lambda: len(outbox.acked_at) >= len(verdict_at), 60, f"{broker.where} did not take everything")
+        wait_until(lambda: len(outbox.acked_at) >= len(verdict_at), 60, f"{broker.where} did not take everything")
         publisher.close()
         puback_ms = [1e3 * (outbox.acked_at[seq] - at) for seq, at in sorted(verdict_at.items())]
         took_s = max(outbox.acked_at.values()) - begin
@@ -147,26 +146,16 @@ def own_mosquitto(folder: Path) -> Iterator[BrokerSettings]:
     MissingDependencyError
         mosquitto is not installed.
     """
-    binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-    if binary is None:
-        raise MissingDependencyError(
-            "mosquitto", "measuring the publishing", "apt-get install mosquitto, or give --host"
-        )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    config = folder / "mosquitto.conf"
-    config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n"
-        f"persistence true\npersistence_location {folder}/\nlog_dest none\n"
-    )
-    process = subprocess.Popen([binary, "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
-        _await(lambda: _listens(port), 10, "mosquitto does not start")
-        yield BrokerSettings(host="127.0.0.1", port=port)
+        broker = Mosquitto(folder, store=AT_ITS_END)
+    except MissingDependencyError as error:
+        hint = "apt-get install mosquitto, or give --host"
+        raise MissingDependencyError("mosquitto", "measuring the publishing", hint) from error
+    try:
+        broker.start()
+        yield BrokerSettings(host="127.0.0.1", port=broker.port)
     finally:
-        process.terminate()
-        process.wait(timeout=10)
+        broker.end(10)
 
 
 @contextmanager
@@ -200,16 +189,3 @@ def _meta() -> MetaMessage:
         device={},
         golden="",
     )
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _await(what: Callable[[], Any], seconds: float, else_say: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            raise PublishError(f"{else_say} within {seconds:.0f} s; check the broker and the load of this machine")
-        time.sleep(0.01)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jetspect.errors import MissingDependencyError
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 
 COLOURS = {
     "engine": "#2f6f9f",

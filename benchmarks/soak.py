@@ -135,7 +135,7 @@ def soak(seconds: float, seed: int, folder: Path, *, bundle: Path = BUNDLE) -> O
     PublishError
         A part of the plant does not come up, or results do not arrive after the last fault.
     """
-    broker, camera = Mosquitto(folder), GigeCamera()
+    broker, camera = Mosquitto(folder), GigeCamera("SOAK01")
     path, log = folder / "station.toml", folder / "station.log"
     quoted = {"bundle": json.dumps(str(bundle.resolve())), "outbox": json.dumps(str(folder / "outbox.sqlite"))}
     path.write_text(_STATION.format(port=broker.port, deadline=_DEADLINE_MS, **quoted))

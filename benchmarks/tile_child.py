@@ -28,7 +28,7 @@ from jetspect.runtime.engines.options import DeviceOptions
 from jetspect.runtime.engines.staged import StagedEngine
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.inspector import Inspector, InspectorSettings
-from jetspect.runtime.publishing.messages import timings_ms
+from jetspect.runtime.publishing.describing import timings_ms
 from jetspect.runtime.region import TilingSettings
 
 if TYPE_CHECKING:  # kept out of a process whose memory is measured

@@ -15,15 +15,17 @@ from jetspect.runtime.judging import open_judge
 from jetspect.runtime.parts import PartMerger
 from jetspect.runtime.publishing.evidence import EvidenceStore
 from jetspect.runtime.publishing.keeping import Keeper
-from jetspect.runtime.publishing.messages import MetaMessage, StationAddress, model_info
+from jetspect.runtime.publishing.message_base import StationAddress, model_info
+from jetspect.runtime.publishing.messages import MetaMessage
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics
+from jetspect.runtime.recording import Listener
 from jetspect.runtime.slots.deploy import slots_of
 from jetspect.runtime.slots.shadow import Shadow
 from jetspect.runtime.slots.switching import SlotInspectors
 from jetspect.runtime.sources import open_source
-from jetspect.runtime.station import Listener, Parts, Station
+from jetspect.runtime.station import Parts, Station
 from jetspect.runtime.triggering.settings import EncoderTrigger, MqttTrigger
 from jetspect.runtime.triggering.source import TriggeredSource
 from jetspect.runtime.triggering.ticks import read_count

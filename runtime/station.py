@@ -17,20 +17,16 @@ from types import TracebackType
 
 from jetspect.device.monitor import DeviceMonitor
 from jetspect.errors import DeviceLostError, JetspectError, PublishError, SourceError
-from jetspect.runtime.frames import Frame, LostCause, LostFrame, Shot, Source, lost
-from jetspect.runtime.parts import PartMerger, PartResult, ViewResult
+from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source, lost
+from jetspect.runtime.parts import PartMerger
 from jetspect.runtime.publishing.evidence import EvidenceStore
+from jetspect.runtime.publishing.health_message import HealthMessage
 from jetspect.runtime.publishing.keeping import Keeper
-from jetspect.runtime.publishing.messages import (
-    EvidenceRef,
-    HealthMessage,
-    ResultMessage,
-    StationAddress,
-    result_message,
-)
+from jetspect.runtime.publishing.message_base import StationAddress
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.queueing import FrameQueue, Policy
+from jetspect.runtime.recording import Listener, Recording
 from jetspect.runtime.results import Inspection
 from jetspect.runtime.slots.shadow import Shadow
 from jetspect.runtime.slots.switching import SlotInspectors
@@ -42,9 +38,7 @@ from jetspect.runtime.telemetry.settings import MetricsSettings
 from jetspect.runtime.views import ViewInspectors
 
 log = logging.getLogger(__name__)
-_RETRY_S = 0.5
 _AWAY_S = 5.0
-Listener = Callable[[Frame | LostFrame, Inspection, ResultMessage], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +98,6 @@ class Station:
         self._health_s = health_s
         self._drain_s = drain_s
         self._keeper = keeper
-        self._on_result = on_result
-        self._merger = merger or PartMerger()
         self._shadow = shadow
         self._failure: BaseException | None = None
         self._failed = threading.Event()
@@ -130,6 +122,17 @@ class Station:
             self.telemetry.model, self.telemetry.slots = lambda: inspector.model, inspector.info
             inspector.on_change = self._switched
         self.counters = self.telemetry.events.counters
+        self._recording = Recording(
+            parts.outbox,
+            parts.address,
+            parts.result_topic,
+            self.telemetry.events,
+            self._stopping,
+            evidence=parts.evidence,
+            keeper=keeper,
+            merger=merger,
+            on_result=on_result,
+        )
         self.metrics = None if metrics is None else MetricsEndpoint(metrics, self.telemetry)
 
     def run(self) -> int:
@@ -262,76 +265,12 @@ class Station:
     def _record(self) -> None:
         while (entry := self._results.get()) is not None:
             item, inspection = entry
-            message = self._commit(inspection, self._keep_evidence(item, inspection))
+            message = self._recording.keep(item, inspection)
             if self._parts.publisher is not None:
                 self._parts.publisher.notify()
             if self._shadow is not None:
                 self._shadow.offer(item, inspection, message, busy=len(self._frames) > 0)
-            self._tell(item, inspection, message)
-
-    def _tell(self, item: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:
-        if self._on_result is None:
-            return
-        try:
-            self._on_result(item, inspection, message)
-        except Exception:
-            # Recording must not depend on who listens: a closed pipe on stdout must not cost a result.
-            self._on_result = None
-            log.exception("the listener to results failed and is not called again; recording goes on")
-
-    def _commit(self, inspection: Inspection, evidence: tuple[EvidenceRef, ...]) -> ResultMessage:
-        built: list[ResultMessage] = []
-
-        def build(seq: int, event_id: str) -> bytes:
-            part = self._merged(inspection, seq, event_id)
-            built.append(result_message(inspection, self._parts.address, seq, event_id, evidence, part))
-            return built[-1].payload()
-
-        warned = False
-        while True:
-            began = time.monotonic()
-            try:
-                seq, _ = self._parts.outbox.commit(self._parts.result_topic, build)
-                self.telemetry.events.recorded(inspection, seq, 1e3 * (time.monotonic() - began))
-                self._note_part(inspection, built[-1])
-                return built[-1]
-            except PublishError as error:
-                self.telemetry.events.not_recorded(str(error))
-                # The line waits with this result in hand until it can be kept, for example when the disk has room again.
-                if self._stopping.wait(_RETRY_S if warned else 0):
-                    raise
-                if self._keeper is not None:
-                    self._keeper.relieve()
-                if not warned:
-                    frame = inspection.frame_id
-                    extra = {"frame_id": frame, "part_id": inspection.part_id}
-                    log.error("%s; the line waits until frame %s can be recorded", error, frame, extra=extra)
-                warned = True
-
-    def _merged(self, inspection: Inspection, seq: int, event_id: str) -> PartResult | None:
-        """Return the verdict on the part that this frame completes."""
-        shot = inspection.shot
-        return None if shot is None else self._merger.merged(shot, _view_result(inspection, shot, seq, event_id))
-
-    def _note_part(self, inspection: Inspection, message: ResultMessage) -> None:
-        shot = inspection.shot
-        if shot is not None:
-            self._merger.note(shot, _view_result(inspection, shot, message.seq, message.event_id))
-        if message.part is not None:
-            parts = self.counters.parts
-            parts[message.part.verdict] = parts.get(message.part.verdict, 0) + 1
-
-    def _keep_evidence(self, item: Frame | LostFrame, inspection: Inspection) -> tuple[EvidenceRef, ...]:
-        if self._parts.evidence is None or isinstance(item, LostFrame):
-            return ()
-        try:
-            return self._parts.evidence.store(item.image, inspection)
-        except PublishError as error:
-            # Pictures help, the verdict counts: a full disk for pictures must not stop the line.
-            if not self.counters.evidence_failed:
-                log.error("%s; going on without pictures", error)
-            self.counters.evidence_failed += 1
-            return ()
+            self._recording.tell(item, inspection, message)
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
@@ -350,8 +289,3 @@ class Station:
         elif work == self._record:
             while self._results.get() is not None:
                 pass
-
-
-def _view_result(inspection: Inspection, shot: Shot, seq: int, event_id: str) -> ViewResult:
-    found = len(inspection.defects) + inspection.defects_truncated
-    return ViewResult(shot.view, shot.number, inspection.verdict, seq, event_id, found)

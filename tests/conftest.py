@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +11,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+
+from jetspect.benchmarks.plant import EVERY_CHANGE, NOTHING, Mosquitto
 
 # Small networks spend their time waiting for threads on a busy machine; ONNX Runtime has its own setting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,54 +32,18 @@ def pytest_testnodedown(node: Any, error: object) -> None:
         sys.stderr.write(f"\nworker {node.gateway.id} ended with {code} (negative: by that signal)\n")
 
 
-class Mosquitto:
-    """A real mosquitto on a free loopback port; it keeps its port and its store from one start to the next."""
-
-    def __init__(
-        self, folder: Path, lines: str = "allow_anonymous true", listener: str = "", persistent: bool = True
-    ) -> None:
-        path = os.environ["PATH"] + ":/usr/sbin"
-        binary = shutil.which("mosquitto", path=path)
-        assert binary is not None, "mosquitto is not installed; run: make system-test"
-        self._binary = binary
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._config = folder / "mosquitto.conf"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(
-            f"listener {self.port} 127.0.0.1\n{listener}\n{lines}\n"
-            f"user root\npersistence {str(persistent).lower()}\nautosave_on_changes true\nautosave_interval 1\n"
-            f"persistence_location {folder}/\nmax_queued_messages 0\nlog_dest file {folder}/mosquitto.log\n"
-        )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> Mosquitto:
-        self._process = subprocess.Popen([self._binary, "-c", str(self._config)])
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            assert self._process.poll() is None, self._config.with_name("mosquitto.log").read_text()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(0.02)
-        raise AssertionError("mosquitto does not answer")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Make brokers; they are gone after the test."""
     brokers: list[Mosquitto] = []
 
     def make(lines: str = "allow_anonymous true", listener: str = "", persistent: bool = True) -> Mosquitto:
-        brokers.append(Mosquitto(tmp_path / f"broker{len(brokers)}", lines, listener, persistent))
-        return brokers[-1].start()
+        folder = tmp_path / f"broker{len(brokers)}"
+        folder.mkdir()
+        store = EVERY_CHANGE if persistent else NOTHING
+        brokers.append(Mosquitto(folder, lines, listener=listener, store=store, log=folder / "mosquitto.log"))
+        brokers[-1].start()
+        return brokers[-1]
 
     yield make
     for broker in brokers:

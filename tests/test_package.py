@@ -48,7 +48,8 @@ def modules(folder: str) -> list[str]:
     names = []
     for path in sorted((REPOSITORY / folder).rglob("*.py")):
         parts = path.relative_to(REPOSITORY).with_suffix("").parts
-        names.append(".".join(("jetspect", *(parts[:-1] if parts[-1] == "__init__" else parts))))
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        names.append(".".join(parts if parts[0] == "jetspect" else ("jetspect", *parts)))
     return names
 
 
@@ -76,8 +77,8 @@ def test_every_root_folder_has_its_link() -> None:
         assert link.resolve() == REPOSITORY / folder
 
 
-def test_the_runtime_and_the_command_import_without_any_heavy_package() -> None:
-    names = [*modules("runtime"), *modules("device"), "jetspect.cli"]
+def test_the_runtime_and_the_commands_import_without_any_heavy_package() -> None:
+    names = [*modules("runtime"), *modules("device"), *modules("jetspect/cli")]
     code = (
         "import sys, importlib\n"
         "class Block:\n"

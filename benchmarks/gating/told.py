@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from jetspect.benchmarks.bar_page import Bars, Table
+from jetspect.benchmarks.bars import Bars
 from jetspect.benchmarks.gating.run import FULL, GatingResult, GatingRow
+from jetspect.benchmarks.page import Table
 
 
 def tables(result: GatingResult) -> list[Table]:
@@ -12,11 +13,11 @@ def tables(result: GatingResult) -> list[Table]:
     return [
         Table(
             f"Looking at the part only, frames of {width} x {height} px, tiles of {result.tile_px} px",
-            f"Whole inspections, {result.options.rounds} rounds in turn; a speed-up above 1 is faster than the full scan, in "
-            f"brackets its 95 % interval. Missed: defects that the full scan finds on {result.options.answer_frames} frames "
-            f"and this way does not. First stage: {result.stage_one}.",
             ("", "cover", "tiles", "frames/s", "speed-up", "missed", "other px on the part", "alarms off the part"),
             [_row(r) for r in result.rows],
+            text=f"Whole inspections, {result.options.rounds} rounds in turn; a speed-up above 1 is faster than the full "
+            f"scan, in brackets its 95 % interval. Missed: defects that the full scan finds on "
+            f"{result.options.answer_frames} frames and this way does not. First stage: {result.stage_one}.",
         )
     ]
 

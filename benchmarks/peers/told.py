@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jetspect.benchmarks.bar_page import Bars, Table
+from jetspect.benchmarks.bars import Bars
+from jetspect.benchmarks.page import Table
 from jetspect.benchmarks.peers.correctness import Correctness
 from jetspect.benchmarks.peers.run import Lap, PeerResult, Trial
 
@@ -20,18 +21,18 @@ def tables(result: PeerResult) -> list[Table]:
     size, small = result.options.size_wh, result.options.reference_wh
     speed = Table(
         f"Speed on a frame of {size[0]} x {size[1]} px",
-        f"Time to the score map, {result.options.rounds} rounds in turn. A ratio above 1 took longer than this project; in "
-        "brackets its 95 % interval.",
         ("", "what it is", "tiles", "median", "time / jetspect's", "outside the engine"),
         [_lap(lap) for lap in result.laps],
+        text=f"Time to the score map, {result.options.rounds} rounds in turn. A ratio above 1 took longer than this project; "
+        "in brackets its 95 % interval.",
     )
     answers = Table(
         f"Answers on {result.options.reference_frames} frames of {small[0]} x {small[1]} px",
-        "Beside the whole frame in one run. Wrong pixels differ by more than rounding; IoU is of the defects' pixels; small "
-        "is below 32 x 32 px. "
-        "As good: no more defects missed or split than jetspect's, and an IoU at most 0.01 lower.",
         ("", "tiles", "median", "wrong px", "IoU", "split", "missed", "invented", "as good"),
         [_trial(t) for t in result.trials],
+        text="Beside the whole frame in one run. Wrong pixels differ by more than rounding; IoU is of the defects' pixels; "
+        "small is below 32 x 32 px. "
+        "As good: no more defects missed or split than jetspect's, and an IoU at most 0.01 lower.",
     )
     return [speed, answers]
 

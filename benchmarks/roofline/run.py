@@ -19,7 +19,7 @@ from jetspect.runtime.engines.staged import StagedEngine
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.inspector import Inspector, InspectorSettings
 from jetspect.runtime.manifest import Precision
-from jetspect.runtime.publishing.messages import timings_ms
+from jetspect.runtime.publishing.describing import timings_ms
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.sources.synthetic import render_part
 from jetspect.runtime.tiling import TileGrid, plan_tiles

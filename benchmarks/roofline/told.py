@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jetspect.benchmarks.bar_page import Table
+from jetspect.benchmarks.page import Table
 from jetspect.benchmarks.roofline.run import ModelResult, Prediction, StageLimit
 
 ASSUMPTION = (
@@ -17,17 +17,17 @@ def tables(result: ModelResult) -> list[Table]:
     width, height = result.options.size_wh
     stages = Table(
         f"A frame of {width} x {height} px, {result.tiles} tiles of {result.tile_px} px",
-        f"Limits: one core copies {result.copy_bytes_per_s / 1e9:.1f} GB/s, the engine multiplies "
-        f"{result.peak_macs_per_s / 1e9:.1f} G/s in large products. A tile has {result.tile.macs / 1e9:.2f} G multiplications.",
         ("stage", "MB moved", "G multiplications", "at least", "measured", "of the limit"),
         [_stage(s) for s in result.stages],
+        text=f"Limits: one core copies {result.copy_bytes_per_s / 1e9:.1f} GB/s, the engine multiplies "
+        f"{result.peak_macs_per_s / 1e9:.1f} G/s in large products. A tile has {result.tile.macs / 1e9:.2f} G multiplications.",
     )
     tile, batch = result.measured_point
     plan = Table(
         f"Tiles/s predicted from {tile} px, batch {batch} ({result.measured_per_s:.2f}/s)",
-        f"Assumed: {ASSUMPTION}.",
         ("tile", "batch", "predicted", "measured", "off by"),
         [_plan(p) for p in result.predictions],
+        text=f"Assumed: {ASSUMPTION}.",
     )
     return [stages, plan]
 

@@ -7,20 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jetspect.cli.broker_options import (
-    BrokerFileOption,
-    CaOption,
-    CertOption,
-    HostOption,
-    KeyOption,
-    KeyPasswordEnvOption,
-    PasswordEnvOption,
-    PasswordFileOption,
-    PinOption,
-    PortOption,
-    UsernameOption,
-    broker_settings,
-)
+from jetspect.cli.broker_options import with_broker_options
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.runtime.consuming.archive import Archive
 from jetspect.runtime.consuming.archivist import Archivist
@@ -29,24 +16,16 @@ from jetspect.runtime.consuming.inbox import Inbox
 from jetspect.runtime.consuming.receipts import Receipts
 from jetspect.runtime.consuming.recovery import Recovery
 from jetspect.runtime.consuming.report import missing_lines
+from jetspect.runtime.publishing.broker import BrokerSettings
 
 
+@with_broker_options
 def archive(
     database: Annotated[
         str, typer.Option(envvar="JETSPECT_DATABASE", help="URL, as sqlite:///results.db.", show_default=False)
     ],
-    broker: BrokerFileOption = None,
-    host: HostOption = None,
-    port: PortOption = None,
+    broker: BrokerSettings,
     topic: Annotated[str, typer.Option(help="Topic filter.")] = "jetspect/v1/+/+/+/+/result",
-    username: UsernameOption = None,
-    password_env: PasswordEnvOption = None,
-    password_file: PasswordFileOption = None,
-    ca: CaOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    key_password_env: KeyPasswordEnvOption = None,
-    pin_sha256: PinOption = None,
     client_id: Annotated[
         str, typer.Option(help="Fixed id: the broker keeps what comes meanwhile.")
     ] = "jetspect-archive",
@@ -64,22 +43,8 @@ def archive(
 
     Example: jetspect archive --database postgresql://archive@db.plant/quality --host broker.plant --receipt archive
     """
-    settings = broker_settings(
-        where="archive",
-        broker=broker,
-        host=host,
-        port=port,
-        username=username,
-        password_env=password_env,
-        password_file=password_file,
-        ca=ca,
-        cert=cert,
-        key=key,
-        key_password_env=key_password_env,
-        pin_sha256=pin_sha256,
-    )
     filters = [topic, reply_filter(topic)] if recover else [topic]
-    inbox = Inbox(settings, filters, client_id=client_id, patient=True)
+    inbox = Inbox(broker, filters, client_id=client_id, patient=True)
     receipts = Receipts(receipt, inbox) if receipt else None
     with closing(Archive(database)) as kept:
         reader = kept.load(from_first=history)

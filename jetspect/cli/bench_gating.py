@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from jetspect.benchmarks.bar_page import prepare_folder
 from jetspect.benchmarks.gating.run import GatingOptions, bench_gating, check_options
 from jetspect.benchmarks.gating.told import bars, tables
-from jetspect.cli.bench_peers import (
+from jetspect.benchmarks.page import prepare_folder
+from jetspect.cli.bench_processor import (
     OutOption,
     ProcessorOption,
     RoundsOption,

@@ -8,11 +8,20 @@ from typing import Annotated
 
 import typer
 
-from jetspect.benchmarks.bar_page import prepare_folder
+from jetspect.benchmarks.page import prepare_folder
 from jetspect.benchmarks.roofline.machine import gemm_graph
 from jetspect.benchmarks.roofline.run import ModelOptions, bench_model, check_options
 from jetspect.benchmarks.roofline.told import ASSUMPTION, tables
-from jetspect.cli.bench_peers import OutOption, ProcessorOption, SizeOption, as_size, finish, here, open_processor, show
+from jetspect.cli.bench_processor import (
+    OutOption,
+    ProcessorOption,
+    SizeOption,
+    as_size,
+    finish,
+    here,
+    open_processor,
+    show,
+)
 from jetspect.cli.engine import PrecisionOption, TileOption, as_precision
 from jetspect.cli.output import JsonOption, print_json, progress
 from jetspect.errors import InputError
@@ -60,7 +69,7 @@ def model(
     else:
         show(drawn)
     if out is not None:
-        finish(out, "model", f"{opened.manifest.name} beside the machine's limits", result.engine, data, drawn, [])
+        finish(out, "model", f"{opened.manifest.name} beside the machine's limits", result.engine, data, drawn)
 
 
 def _open_plain(kind: str, graph: bytes, threads: int) -> Engine:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,17 +47,17 @@ class _BrokerFile(Settings):
 def broker_settings(
     *,
     where: str,
-    broker: Path | None = None,
-    host: str | None = None,
-    port: int | None = None,
-    username: str | None = None,
-    password_env: str | None = None,
-    password_file: Path | None = None,
-    ca: Path | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
-    key_password_env: str | None = None,
-    pin_sha256: list[str] | None = None,
+    broker: BrokerFileOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    username: UsernameOption = None,
+    password_env: PasswordEnvOption = None,
+    password_file: PasswordFileOption = None,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    key_password_env: KeyPasswordEnvOption = None,
+    pin_sha256: PinOption = None,
 ) -> BrokerSettings:
     """Put file and options together.
 
@@ -75,6 +78,25 @@ def broker_settings(
     if given := _given(tls):
         data["tls"] = {**(data.get("tls") or {}), **given}
     return parse_settings(data, BrokerSettings, where=where)
+
+
+def with_broker_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Put the options of :func:`broker_settings` in the place of a command's parameter ``broker``, which gets the settings."""
+    options = inspect.signature(broker_settings, eval_str=True).parameters
+    ours = [option for name, option in options.items() if name != "where"]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        settings = broker_settings(where=command.__name__, **{option.name: given.pop(option.name) for option in ours})
+        command(broker=settings, **given)
+
+    parameters: list[inspect.Parameter] = []
+    for own in inspect.signature(command, eval_str=True).parameters.values():
+        parameters += ours if own.name == "broker" else [own.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+    # Typer reads both.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 import jetspect
 from jetspect.cli.output import VERDICT_STYLE, JsonOption, console, print_json
 from jetspect.errors import InputError
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 
 
 def demo(

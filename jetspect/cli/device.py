@@ -2,60 +2,64 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from jetspect.benchmarks.gpu_selftest import self_test, show
-from jetspect.cli import device_doctor, device_info, device_power, device_service, device_slots
-from jetspect.cli.output import JsonOption, console, print_json
-from jetspect.errors import InputError
-from jetspect.runtime.bundle import Bundle
-from jetspect.runtime.engines.options import open_cuda
-
-app = typer.Typer(help="The device: is it fit to run a station?", no_args_is_help=True)
-app.command()(device_info.info)
-app.command()(device_doctor.doctor)
-app.add_typer(device_power.app, name="power")
-app.command()(device_service.install)
-app.command()(device_service.uninstall)
-app.command()(device_slots.deploy)
-app.command()(device_slots.slots)
-app.command()(device_slots.rollback)
+from jetspect.cli.lazy import Lazy, LazyGroup
 
 
-@app.command()
-def selftest(
-    bundle: Annotated[
-        Path | None, typer.Argument(help="Bundle whose engines are proven and timed as well.", show_default=False)
-    ] = None,
-    frame: Annotated[str, typer.Option(help="Size of the frame, WIDTHxHEIGHT in px.")] = "5472x3648",
-    tile: Annotated[int, typer.Option(min=96, max=16384, help="Tile edge in px, a multiple of 16.")] = 1024,
-    batch: Annotated[int, typer.Option(min=1, max=64, help="Tiles of one run.")] = 4,
-    runs: Annotated[int, typer.Option(min=1, help="Runs of each measurement.")] = 30,
-    as_json: JsonOption = False,
-) -> None:
-    """Test the GPU of this device: the kernels against the reference, golden tiles of a bundle in every engine for GPUs that is
-    installed, and the time of each stage around the engine beside the least that moving its bytes takes.
+class _Device(LazyGroup):
+    table = (
+        Lazy(
+            "info",
+            "jetspect.cli.device_info:info",
+            "Tell what this machine is: board, JetPack, CUDA and TensorRT, memory, disks, power mode, network and "
+            "clock.",
+        ),
+        Lazy(
+            "doctor",
+            "jetspect.cli.device_doctor:doctor",
+            "Check whether a station would run on this machine: each line has a verdict, the reason, and what to "
+            "type to fix it.",
+        ),
+        Lazy(
+            "install",
+            "jetspect.cli.device_service:install",
+            "Make a station a service that starts at boot: a hardened systemd unit, a user of its own, a folder "
+            "for its results.",
+        ),
+        Lazy(
+            "uninstall",
+            "jetspect.cli.device_service:uninstall",
+            "Stop a station's service and take away everything that install wrote. Results stay, unless --purge "
+            "is given.",
+        ),
+        Lazy(
+            "deploy",
+            "jetspect.cli.device_slots:deploy",
+            "Verify a bundle, build and prove its engine as this station runs it, and make it the live one; a "
+            "station that runs takes it between two frames, and goes back by itself where it turns out worse than "
+            "the one before.",
+        ),
+        Lazy(
+            "slots",
+            "jetspect.cli.device_slots:slots",
+            "Show what lies in both slots, which one is live, how it does, and what happened last. Exit code 1 "
+            "when the live one is damaged or nothing is deployed.",
+        ),
+        Lazy(
+            "rollback",
+            "jetspect.cli.device_slots:rollback",
+            "Make the bundle in the other slot the live one; a station that runs takes it between two frames.",
+        ),
+        Lazy(
+            "selftest",
+            "jetspect.cli.device_selftest:selftest",
+            "Test the GPU of this device: the kernels against the reference, golden tiles of a bundle in every "
+            "engine for GPUs that is installed, and the time of each stage around the engine beside the least "
+            "that moving its bytes takes.",
+        ),
+        Lazy("power", "jetspect.cli.device_power:app", "Power modes of a Jetson, through nvpmodel and jetson_clocks."),
+    )
 
-    Exit code 1 when any answer is wrong. TensorRT engines must have been built before, with jetspect build.
 
-    Example: jetspect device selftest bundles/bsd-pitting --tile 512
-    """
-    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", frame)
-    if size is None or min(int(n) for n in size.groups()) < 1:
-        raise InputError(f"--frame is WIDTHxHEIGHT in px, like 5472x3648; got {frame!r}")
-    if tile % 16:
-        raise InputError(f"--tile must be a multiple of 16 px, got {tile}; next larger: {tile + 16 - tile % 16}")
-    opened = None if bundle is None else Bundle.open(bundle)
-    with open_cuda() as cuda:
-        wh = int(size[1]), int(size[2])
-        result = self_test(cuda, opened, frame_wh=wh, tile_px=tile, batch=batch, runs=runs)
-    if as_json:
-        print_json(result.as_dict())
-    else:
-        show(result, console)
-    if not result.ok:
-        raise typer.Exit(1)
+app = typer.Typer(cls=_Device, help="The device: is it fit to run a station?", no_args_is_help=True)

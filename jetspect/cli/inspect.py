@@ -18,8 +18,8 @@ from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.images import SUFFIXES, read_image
 from jetspect.runtime.inspector import Inspector, InspectorSettings
+from jetspect.runtime.publishing.describing import describe_defects, timings_ms
 from jetspect.runtime.publishing.evidence import plain_name
-from jetspect.runtime.publishing.messages import describe_defects, timings_ms
 from jetspect.runtime.publishing.overlay import draw_overlay
 from jetspect.runtime.results import Inspection, Verdict
 from jetspect.runtime.settings import parse_settings

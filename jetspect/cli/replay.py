@@ -6,28 +6,21 @@ from typing import Annotated
 
 import typer
 
-from jetspect.cli import broker_options as options
+from jetspect.cli.broker_options import with_broker_options
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import InputError
+from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.replay import request_replay
 from jetspect.runtime.publishing.topics import Topics
 
 
+@with_broker_options
 def replay(
+    *,
     station: Annotated[str, typer.Argument(help="NAMESPACE/SITE/AREA/LINE/UNIT.", show_default=False)],
     first: Annotated[int, typer.Option("--from", min=1, help="The first seq.", show_default=False)],
     last: Annotated[int | None, typer.Option("--to", min=1, help="The last seq; the newest by default.")] = None,
-    broker: options.BrokerFileOption = None,
-    host: options.HostOption = None,
-    port: options.PortOption = None,
-    username: options.UsernameOption = None,
-    password_env: options.PasswordEnvOption = None,
-    password_file: options.PasswordFileOption = None,
-    ca: options.CaOption = None,
-    cert: options.CertOption = None,
-    key: options.KeyOption = None,
-    key_password_env: options.KeyPasswordEnvOption = None,
-    pin_sha256: options.PinOption = None,
+    broker: BrokerSettings,
     timeout_s: Annotated[float, typer.Option(min=1, help="How long to wait for the answer.")] = 10,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,21 +35,7 @@ def replay(
         raise InputError(f"a station is NAMESPACE/SITE/AREA/LINE/UNIT, five levels; got {len(levels)}: {station!r}")
     if last is not None and last < first:
         raise InputError(f"--to {last} is below --from {first}; give the lower one first")
-    settings = options.broker_settings(
-        where="replay",
-        broker=broker,
-        host=host,
-        port=port,
-        username=username,
-        password_env=password_env,
-        password_file=password_file,
-        ca=ca,
-        cert=cert,
-        key=key,
-        key_password_env=key_password_env,
-        pin_sha256=pin_sha256,
-    )
-    reply = request_replay(settings, Topics(*levels), first, last, timeout_s=timeout_s)
+    reply = request_replay(broker, Topics(*levels), first, last, timeout_s=timeout_s)
     if as_json:
         print_json(reply.model_dump(mode="json"))
     elif reply.accepted:

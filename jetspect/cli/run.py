@@ -19,7 +19,7 @@ from jetspect.errors import JetspectError
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import StationConfig, load_station
 from jetspect.runtime.frames import Frame, LostFrame
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.results import Inspection
 from jetspect.runtime.service.heartbeat import Heartbeat
 from jetspect.runtime.service.notify import Notifier

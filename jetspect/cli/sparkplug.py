@@ -7,40 +7,20 @@ from typing import Annotated
 
 import typer
 
-from jetspect.cli.broker_options import (
-    BrokerFileOption,
-    CaOption,
-    CertOption,
-    HostOption,
-    KeyOption,
-    KeyPasswordEnvOption,
-    PasswordEnvOption,
-    PasswordFileOption,
-    PinOption,
-    PortOption,
-    UsernameOption,
-    broker_settings,
-)
+from jetspect.cli.broker_options import with_broker_options
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.runtime.consuming.consumer import leaving_on_signals
 from jetspect.runtime.consuming.sparkplug import SparkplugBridge
+from jetspect.runtime.publishing.broker import BrokerSettings
 
 
+@with_broker_options
 def sparkplug(
+    *,
     group: Annotated[str, typer.Option(help="Sparkplug group.", show_default=False)],
     node: Annotated[str, typer.Option(help="Edge node; one process for each.", show_default=False)],
     namespace: Annotated[str, typer.Option(help="First level of the stations' topics.")] = "jetspect",
-    broker: BrokerFileOption = None,
-    host: HostOption = None,
-    port: PortOption = None,
-    username: UsernameOption = None,
-    password_env: PasswordEnvOption = None,
-    password_file: PasswordFileOption = None,
-    ca: CaOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    key_password_env: KeyPasswordEnvOption = None,
-    pin_sha256: PinOption = None,
+    broker: BrokerSettings,
     as_json: JsonOption = False,
 ) -> None:
     """Show stations as devices of a Sparkplug B edge node, until SIGTERM or Ctrl-C. A broker that is away is waited for.
@@ -49,22 +29,8 @@ def sparkplug(
 
     Example: jetspect sparkplug --group plant-1 --node inspection --host broker.plant
     """
-    settings = broker_settings(
-        where="sparkplug",
-        broker=broker,
-        host=host,
-        port=port,
-        username=username,
-        password_env=password_env,
-        password_file=password_file,
-        ca=ca,
-        cert=cert,
-        key=key,
-        key_password_env=key_password_env,
-        pin_sha256=pin_sha256,
-    )
     stopping = threading.Event()
-    bridge = SparkplugBridge(settings, group, node, namespace=namespace)
+    bridge = SparkplugBridge(broker, group, node, namespace=namespace)
     with leaving_on_signals(stopping):
         bridge.start()
         try:

@@ -13,20 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from jetspect.cli.broker_options import (
-    BrokerFileOption,
-    CaOption,
-    CertOption,
-    HostOption,
-    KeyOption,
-    KeyPasswordEnvOption,
-    PasswordEnvOption,
-    PasswordFileOption,
-    PinOption,
-    PortOption,
-    UsernameOption,
-    broker_settings,
-)
+from jetspect.cli.broker_options import with_broker_options
 from jetspect.cli.output import VERDICT_STYLE, console
 from jetspect.errors import InputError, PublishError
 from jetspect.runtime.consuming.consumer import Consumer, leaving_on_signals, reply_filter
@@ -37,24 +24,15 @@ from jetspect.runtime.consuming.recovery import Recovery
 from jetspect.runtime.consuming.report import Tally, missing_lines, strangers_line
 from jetspect.runtime.consuming.state import StateFile
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 
 ROWS = 20
 
 
+@with_broker_options
 def subscribe(
-    broker: BrokerFileOption = None,
-    host: HostOption = None,
-    port: PortOption = None,
+    broker: BrokerSettings,
     topic: Annotated[str, typer.Option(help="Topic filter.")] = "jetspect/v1/+/+/+/+/result",
-    username: UsernameOption = None,
-    password_env: PasswordEnvOption = None,
-    password_file: PasswordFileOption = None,
-    ca: CaOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    key_password_env: KeyPasswordEnvOption = None,
-    pin_sha256: PinOption = None,
     client_id: Annotated[str, typer.Option(help="Fixed id: the broker keeps what comes while we are away.")] = "",
     count: Annotated[int, typer.Option(help="End after so many results; 0 goes on.")] = 0,
     quiet_s: Annotated[float, typer.Option(help="End after so many seconds without a message; 0 waits for ever.")] = 0,
@@ -74,24 +52,10 @@ def subscribe(
     """
     if receipt and not as_lines:
         raise InputError("a receipt says that results are kept, and a table keeps none; give --receipt with --jsonl")
-    settings = broker_settings(
-        where="subscribe",
-        broker=broker,
-        host=host,
-        port=port,
-        username=username,
-        password_env=password_env,
-        password_file=password_file,
-        ca=ca,
-        cert=cert,
-        key=key,
-        key_password_env=key_password_env,
-        pin_sha256=pin_sha256,
-    )
-    file = _state_file(state, settings, client_id)
+    file = _state_file(state, broker, client_id)
     reader = file.load(from_first=history) if file else ResultReader(from_first=history)
     filters = [topic, reply_filter(topic)] if recover else [topic]
-    inbox = Inbox(settings, filters, client_id=client_id)
+    inbox = Inbox(broker, filters, client_id=client_id)
     view = _Lines(file) if as_lines else _Table(file)
     consumer = Consumer(
         inbox,

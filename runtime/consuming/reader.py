@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from jetspect.runtime.consuming.ledger import Noted, StationLedger
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 
 _REMEMBERED = 100_000
 _LARGEST_SEQ = 2**63 - 1

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from jetspect.runtime.consuming.ledger import StationLedger
 from jetspect.runtime.consuming.reader import Received
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 
 Row = dict[str, Any]
 _LONGEST_PART = 512  # an index of PostgreSQL takes 2,700 bytes

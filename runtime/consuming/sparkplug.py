@@ -21,8 +21,9 @@ from jetspect.runtime.consuming.reader import ResultReader
 from jetspect.runtime.consuming.sparkplug_device import Device
 from jetspect.runtime.consuming.sparkplug_payload import REBIRTH, Metric, asks_for_rebirth, encode, require_protobuf
 from jetspect.runtime.publishing.broker import BrokerSettings
+from jetspect.runtime.publishing.health_message import HealthMessage
 from jetspect.runtime.publishing.link import Event, Link
-from jetspect.runtime.publishing.messages import HealthMessage, StatusMessage
+from jetspect.runtime.publishing.messages import StatusMessage
 from jetspect.runtime.publishing.topics import check_level
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from jetspect.runtime.consuming.sparkplug_payload import Kind, Metric, Value
-from jetspect.runtime.publishing.messages import HealthMessage, ResultMessage
+from jetspect.runtime.publishing.health_message import HealthMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.results import Verdict
 
 _KINDS: dict[str, Kind] = {

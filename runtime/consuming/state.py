@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from jetspect.errors import InputError
 from jetspect.runtime.consuming.ledger import StationLedger
 from jetspect.runtime.consuming.reader import ResultReader
-from jetspect.runtime.publishing.messages import Utc
+from jetspect.runtime.publishing.message_base import Utc
 
 # More than a broker has on its way without an acknowledgement, and more than a station repeats by itself.
 _EVENTS = 2000

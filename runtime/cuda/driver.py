@@ -18,27 +18,14 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from jetspect.errors import DeviceLostError, EngineError, MissingDependencyError
+from jetspect.errors import EngineError
 from jetspect.runtime.cuda.base import Argument, Array, Buffer, CudaInfo, Mark, Scalar
 from jetspect.runtime.cuda.compiler import compiled_kernels
+from jetspect.runtime.cuda.faults import errors, import_driver
 from jetspect.runtime.cuda.graph import Graph, StreamRecorder, pop_context
 from jetspect.runtime.cuda.launch import BLOCK, grid_of, pack
 
 KERNELS = Path(__file__).parents[1] / "postprocess" / "kernels.cu"
-_NO_DRIVER = (
-    "no CUDA driver: libcuda.so.1 cannot be loaded ({}); on a Jetson flash JetPack, elsewhere install NVIDIA's driver"
-)
-# After these every call fails until the process starts again.
-_LOST = (
-    "illegal",
-    "misaligned",
-    "launch failure",
-    "launch timed out",
-    "uncorrectable",
-    "assert",
-    "hardware",
-    "unknown error",
-)
 
 
 class PyCudaMark:
@@ -73,7 +60,7 @@ class PyCuda:
     """
 
     def __init__(self, index: int = 0, *, kernels: Path = KERNELS) -> None:
-        self._driver = _import_driver()
+        self._driver = import_driver()
         self._kernels_source = kernels
         self._depth = threading.local()
         self._functions: dict[str, Any] = {}
@@ -85,7 +72,7 @@ class PyCuda:
         self._module: Any = None
         self._stream: Any = None
         self._closed = False
-        with _errors("open the device"):
+        with errors("open the device"):
             self._driver.init()
             count = self._driver.Device.count()
             if not 0 <= index < count:
@@ -216,7 +203,7 @@ class PyCuda:
         if self._closed:
             return
         self._closed = True
-        with _errors("close the device"), ExitStack() as after:
+        with errors("close the device"), ExitStack() as after:
             self._context.push()
             # Last of all; a context that is given back stays on the thread's stack of the driver, though not on PyCUDA's.
             after.callback(pop_context)
@@ -269,41 +256,8 @@ class PyCuda:
     def _calls(self, to_do: str, *, lost: bool = False) -> Iterator[None]:
         if self._closed:
             raise EngineError(f"the device {self._info} was closed and cannot {to_do}; open it again")
-        with _errors(f"{to_do} on {self._info}", lost=lost), self.current():
+        with errors(f"{to_do} on {self._info}", lost=lost), self.current():
             yield
-
-
-def _import_driver() -> Any:
-    try:
-        import pycuda.driver as driver
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "PyCUDA",
-            "running on a CUDA device",
-            "pip install 'jetspect[cuda]'  # needs nvcc: /usr/local/cuda/bin on the PATH",
-        ) from error
-    except ImportError as error:  # the package is there, the driver's library is not
-        raise EngineError(_NO_DRIVER.format(error)) from error
-    return driver
-
-
-@contextmanager
-def _errors(to_do: str, *, lost: bool = False) -> Iterator[None]:
-    """Turn PyCUDA's errors into ours; with ``lost`` whatever fails ends the device."""
-    import pycuda.driver as driver
-
-    try:
-        yield
-    except driver.MemoryError as error:
-        raise EngineError(
-            f"CUDA cannot {to_do}: {error}; close what else uses the GPU, or choose a smaller tile or batch"
-        ) from error
-    except driver.Error as error:
-        if lost or any(word in str(error) for word in _LOST):
-            raise DeviceLostError(
-                f"CUDA cannot {to_do}: {error}; nothing runs on this GPU any more until the process starts again, see dmesg"
-            ) from error
-        raise EngineError(f"CUDA cannot {to_do}: {error}; see dmesg and nvidia-smi (tegrastats on a Jetson)") from error
 
 
 def _check_copy(array: Array, buffer: Buffer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ import onnxruntime as ort
 
 from jetspect.errors import EngineError, InputError
 from jetspect.runtime.engines.base import U8, EngineInfo, require_tiles
+from jetspect.runtime.engines.on_processor import ProcessorEngine
 
 PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(ProcessorEngine):
     """Executes a graph on the CPU; output buffers are allocated once per tile shape and reused.
 
     Parameters
@@ -50,51 +50,28 @@ class OnnxRuntimeEngine:
             raise EngineError(f"ONNX Runtime runs on {self._session.get_providers()} instead of {PROVIDER}")
         self._input, self._output, self._second = signature(self._session, where)
         self._channels = int(self._input.shape[3])
-        self._classes = int(self._output.shape[1])
         self._binding = self._session.io_binding()
-        self._scores: dict[tuple[int, ...], U8] = {}
-        self._decisions: U8 | None = None
-        self._info = EngineInfo("onnxruntime", ort.__version__, f"cpu x{options.intra_op_num_threads}", precision)
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._info
+        info = EngineInfo("onnxruntime", ort.__version__, f"cpu x{options.intra_op_num_threads}", precision)
+        super().__init__(info, classes=int(self._output.shape[1]))
 
     @property
     def dynamic(self) -> bool:
         return not any(isinstance(size, int) for size in self._input.shape[:3])
 
-    @property
-    def decisions(self) -> U8 | None:
-        return self._decisions
-
     def run(self, tiles: U8) -> U8:
         require_tiles(tiles, self._channels)
-        n, h, w, _ = tiles.shape
-        scores = self._scores.setdefault((n, h, w), np.empty((n, self._classes, h, w), np.uint8))
+        scores = self._scores_for(tiles)
         bind = self._binding
         bind.bind_input(self._input.name, "cpu", 0, np.uint8, tiles.shape, tiles.ctypes.data)
         bind.bind_output(self._output.name, "cpu", 0, np.uint8, scores.shape, scores.ctypes.data)
         if self._second is not None:
-            decisions = self._decisions = np.empty((n, 1), np.uint8)
+            decisions = self._decisions = np.empty((len(tiles), 1), np.uint8)
             bind.bind_output(self._second.name, "cpu", 0, np.uint8, decisions.shape, decisions.ctypes.data)
         try:
             self._session.run_with_iobinding(bind)
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime failed on tiles {tiles.shape}: {first_line(error)}") from error
         return scores
-
-    def close(self) -> None:
-        self._scores.clear()
-        self._decisions = None
-
-    def __enter__(self) -> OnnxRuntimeEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def session_options(precision: str) -> Any:

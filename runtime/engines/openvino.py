@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from jetspect.errors import EngineError, InputError, MissingDependencyError
 from jetspect.runtime.engines.base import U8, EngineInfo, require_tiles
+from jetspect.runtime.engines.on_processor import ProcessorEngine
 
-_CACHED_SHAPES = 8
 
-
-class OpenVinoEngine:
+class OpenVinoEngine(ProcessorEngine):
     """Executes a graph on the CPU in single precision; memory of tiles and scores is shared with OpenVINO, not copied.
 
     OpenVINO may compute in BF16 or FP16 by itself where a processor is faster at it; that is switched off. The integer graphs
@@ -53,7 +51,7 @@ class OpenVinoEngine:
         try:
             core = self._ov.Core()
             read = core.read_model(data, b"")
-            self._channels, self._classes, self._decides, self._dynamic = _signature(read, where)
+            self._channels, classes, self._decides, self._dynamic = _signature(read, where)
             compiled = core.compile_model(read, "CPU", options)
             self._request = compiled.create_infer_request()
         except RuntimeError as error:
@@ -61,31 +59,16 @@ class OpenVinoEngine:
         devices = compiled.get_property("EXECUTION_DEVICES")
         if list(devices) != ["CPU"]:
             raise EngineError(f"OpenVINO runs on {', '.join(map(str, devices))} instead of the CPU")
-        self._scores: dict[tuple[int, ...], U8] = {}
-        self._decisions: U8 | None = None
         version = str(self._ov.__version__).split("-")[0]
-        self._info = EngineInfo("openvino", version, f"cpu x{threads}", precision)
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._info
+        super().__init__(EngineInfo("openvino", version, f"cpu x{threads}", precision), classes=classes)
 
     @property
     def dynamic(self) -> bool:
         return self._dynamic
 
-    @property
-    def decisions(self) -> U8 | None:
-        return self._decisions
-
     def run(self, tiles: U8) -> U8:
         require_tiles(tiles, self._channels)
-        n, h, w, _ = tiles.shape
-        scores = self._scores.get((n, h, w))
-        if scores is None:
-            if len(self._scores) >= _CACHED_SHAPES:
-                self._scores.clear()
-            scores = self._scores[n, h, w] = np.empty((n, self._classes, h, w), np.uint8)
+        scores = self._scores_for(tiles)
         tensor = self._ov.Tensor
         if not tiles.flags.writeable:  # it is not written to, but shared memory must be
             tiles = tiles.copy()
@@ -93,24 +76,12 @@ class OpenVinoEngine:
             self._request.set_input_tensor(tensor(tiles, shared_memory=True))
             self._request.set_output_tensor(0, tensor(scores, shared_memory=True))
             if self._decides:
-                self._decisions = np.empty((n, 1), np.uint8)
+                self._decisions = np.empty((len(tiles), 1), np.uint8)
                 self._request.set_output_tensor(1, tensor(self._decisions, shared_memory=True))
             self._request.infer()
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on tiles {tiles.shape}: {_reason(error)}") from error
         return scores
-
-    def close(self) -> None:
-        self._scores.clear()
-        self._decisions = None
-
-    def __enter__(self) -> OpenVinoEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def require_openvino() -> Any:

@@ -10,7 +10,7 @@ from pydantic import Field, FiniteFloat
 
 from jetspect.errors import ConfigError, InputError
 from jetspect.runtime.optics.geometry import Geometry
-from jetspect.runtime.publishing.messages import Utc
+from jetspect.runtime.publishing.message_base import Utc
 from jetspect.runtime.settings import Settings, parse_settings
 
 VERSION = 1

@@ -13,14 +13,9 @@ from typing import Any, Literal
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from jetspect.runtime.publishing.messages import (
-    HealthMessage,
-    Message,
-    MetaMessage,
-    ResultMessage,
-    ShadowMessage,
-    StatusMessage,
-)
+from jetspect.runtime.publishing.health_message import HealthMessage
+from jetspect.runtime.publishing.message_base import Message
+from jetspect.runtime.publishing.messages import MetaMessage, StatusMessage
 from jetspect.runtime.publishing.requests import (
     ReceiptMessage,
     ReplayCommand,
@@ -28,6 +23,8 @@ from jetspect.runtime.publishing.requests import (
     TriggerCommand,
     TriggerReply,
 )
+from jetspect.runtime.publishing.result_message import ResultMessage
+from jetspect.runtime.publishing.slots_message import ShadowMessage
 from jetspect.runtime.publishing.topics import VERSION
 
 DRAFT = "http://json-schema.org/draft-07/schema#"

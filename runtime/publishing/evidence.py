@@ -16,8 +16,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from jetspect.errors import PublishError
-from jetspect.runtime.publishing.messages import EvidenceRef
 from jetspect.runtime.publishing.overlay import draw_overlay
+from jetspect.runtime.publishing.result_message import EvidenceRef
 from jetspect.runtime.results import Inspection
 from jetspect.runtime.settings import LocalPath, Settings
 

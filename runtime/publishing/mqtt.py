@@ -19,11 +19,13 @@ from jetspect import __version__
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
 from jetspect.runtime.publishing.commands import Commands, CommandSettings
+from jetspect.runtime.publishing.health_message import HealthMessage
 from jetspect.runtime.publishing.intake import Asked, Intake
 from jetspect.runtime.publishing.link import Event, Link
-from jetspect.runtime.publishing.messages import HealthMessage, MetaMessage, ShadowMessage, StatusMessage
+from jetspect.runtime.publishing.messages import MetaMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
 from jetspect.runtime.publishing.properties import ResultProperties
+from jetspect.runtime.publishing.slots_message import ShadowMessage
 from jetspect.runtime.publishing.topics import Topics
 from jetspect.runtime.publishing.triggers import Trigger, Triggers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 
 _USER_PROPERTY = b"\x26"
 

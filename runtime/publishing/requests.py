@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
-from jetspect.runtime.publishing.messages import Message, Utc
+from jetspect.runtime.publishing.message_base import Message, Utc
 
 _LONGEST_ID = 64
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from jetspect.runtime.judging import Judge
-from jetspect.runtime.publishing.messages import SlotsInfo
+from jetspect.runtime.publishing.slots_message import SlotsInfo
 from jetspect.runtime.results import Inspection
 from jetspect.runtime.slots.deploy import on_probation
 from jetspect.runtime.slots.folder import Slot, SlotFolder, other

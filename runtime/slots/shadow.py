@@ -13,7 +13,9 @@ from types import TracebackType
 from jetspect.errors import JetspectError
 from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.judging import Judge
-from jetspect.runtime.publishing.messages import JudgedBy, ResultMessage, ShadowMessage, model_info
+from jetspect.runtime.publishing.message_base import model_info
+from jetspect.runtime.publishing.result_message import ResultMessage
+from jetspect.runtime.publishing.slots_message import JudgedBy, ShadowMessage
 from jetspect.runtime.results import Inspection
 from jetspect.runtime.slots.folder import Content, Slot, SlotFolder, other
 

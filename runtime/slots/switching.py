@@ -15,7 +15,7 @@ from types import TracebackType
 from jetspect.errors import DeployError, JetspectError
 from jetspect.runtime.frames import Frame, LostFrame
 from jetspect.runtime.judging import Judge
-from jetspect.runtime.publishing.messages import SlotsInfo
+from jetspect.runtime.publishing.slots_message import SlotsInfo
 from jetspect.runtime.results import Inspection, ModelIdentity
 from jetspect.runtime.slots.deploy import roll_back
 from jetspect.runtime.slots.folder import Content, Slot, SlotFolder, other

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from jetspect.errors import InputError, SourceError
 from jetspect.runtime.frames import Frame, LostFrame
 from jetspect.runtime.images import SUFFIXES
-from jetspect.runtime.publishing.messages import Utc
+from jetspect.runtime.publishing.message_base import Utc
 from jetspect.runtime.settings import LocalPath, Settings
 from jetspect.runtime.sources.files import images_in, natural, read_item
 from jetspect.runtime.sources.stoppable import StoppableSource

@@ -13,9 +13,10 @@ from jetspect.device.probe import hottest_c
 from jetspect.errors import PublishError
 from jetspect.runtime.frames import Source, utc_now
 from jetspect.runtime.publishing.keeping import Keeper
-from jetspect.runtime.publishing.messages import SlotsInfo, StationAddress
+from jetspect.runtime.publishing.message_base import StationAddress
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.publishing.slots_message import SlotsInfo
 from jetspect.runtime.queueing import FrameQueue
 from jetspect.runtime.results import ModelIdentity
 from jetspect.runtime.telemetry.events import EventLog

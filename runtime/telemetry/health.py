@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from jetspect.device.monitor import DeviceState
-from jetspect.runtime.publishing.messages import (
+from jetspect.runtime.publishing.health_message import (
     BuildInfo,
     DeviceStateInfo,
     HealthMessage,
     ProcessInfo,
     SourceInfo,
     StageInfo,
-    model_info,
 )
+from jetspect.runtime.publishing.message_base import model_info
 from jetspect.runtime.results import Verdict
 from jetspect.runtime.telemetry.snapshot import BrokerState, Snapshot
 from jetspect.runtime.telemetry.stages import Histogram

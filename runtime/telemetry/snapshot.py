@@ -8,7 +8,8 @@ from datetime import datetime
 
 from jetspect.device.monitor import DeviceState
 from jetspect.runtime.frames import LostCause, SourceCounters
-from jetspect.runtime.publishing.messages import SlotsInfo, StationAddress
+from jetspect.runtime.publishing.message_base import StationAddress
+from jetspect.runtime.publishing.slots_message import SlotsInfo
 from jetspect.runtime.results import ModelIdentity, Verdict
 from jetspect.runtime.telemetry.process import ProcessState
 from jetspect.runtime.telemetry.stages import Histogram

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from jetspect.runtime.frames import LostCause, LostFrame, Shot
 from jetspect.runtime.parts import PartMerger, ViewResult
-from jetspect.runtime.publishing.messages import ResultMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
+from jetspect.runtime.publishing.result_message import ResultMessage
 
 _REASON = "the station was restarted before its frame was inspected"
 _OTHER = "the station was restarted with other views or fewer shots before the part was complete"

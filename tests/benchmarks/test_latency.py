@@ -17,7 +17,8 @@ from jetspect.errors import PublishError
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.frames import Frame, LostCause, LostFrame
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import StationAddress, result_message
+from jetspect.runtime.publishing.describing import result_message
+from jetspect.runtime.publishing.message_base import StationAddress
 from jetspect.runtime.results import Inspection, ModelIdentity, Verdict
 from jetspect.runtime.settings import parse_settings
 from tests.helpers.commands import REPOSITORY, jetspect

@@ -9,7 +9,7 @@ from delivery import ADDRESS, TOPICS, inspection
 
 from jetspect.runtime.consuming.inbox import Inbox
 from jetspect.runtime.publishing.broker import BrokerSettings
-from jetspect.runtime.publishing.messages import result_message
+from jetspect.runtime.publishing.describing import result_message
 
 ANY = "jetspect/v1/+/+/+/+/result"
 

@@ -17,7 +17,9 @@ from paho.mqtt.properties import Properties
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.commands import CommandSettings
-from jetspect.runtime.publishing.messages import MetaMessage, ModelInfo, StationAddress, result_message
+from jetspect.runtime.publishing.describing import result_message
+from jetspect.runtime.publishing.message_base import ModelInfo, StationAddress
+from jetspect.runtime.publishing.messages import MetaMessage
 from jetspect.runtime.publishing.mqtt import MqttPublisher
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.topics import Topics

@@ -15,7 +15,7 @@ from jetspect.device.monitor import DeviceMonitor
 from jetspect.device.sensors import Sensors
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import StationConfig
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.settings import parse_settings
 
 

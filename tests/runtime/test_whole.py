@@ -25,8 +25,8 @@ from jetspect.runtime.golden import check_golden
 from jetspect.runtime.inspector import Inspector, InspectorSettings
 from jetspect.runtime.manifest import Manifest
 from jetspect.runtime.publishing.contract import json_schema
-from jetspect.runtime.publishing.messages import ResultMessage
 from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.results import Verdict
 from jetspect.runtime.settings import parse_settings

@@ -18,7 +18,8 @@ from postgres import Postgres
 from jetspect.errors import ArchiveError, InputError
 from jetspect.runtime.consuming.archive import Archive
 from jetspect.runtime.consuming.reader import ResultReader
-from jetspect.runtime.publishing.messages import EvidenceRef, result_message
+from jetspect.runtime.publishing.describing import result_message
+from jetspect.runtime.publishing.result_message import EvidenceRef
 
 TOPIC = "jetspect/v1/s/a/l/u/result"
 Query = Callable[[str, str], list[Any]]

@@ -23,7 +23,7 @@ from jetspect.errors import InputError
 from jetspect.runtime.consuming.sparkplug import SparkplugBridge
 from jetspect.runtime.consuming.sparkplug_payload import Metric, asks_for_rebirth, encode
 from jetspect.runtime.frames import utc_now
-from jetspect.runtime.publishing.messages import HealthMessage
+from jetspect.runtime.publishing.health_message import HealthMessage
 from jetspect.runtime.publishing.outbox import Outbox
 
 FIELDS = {8: "long_value", 10: "double_value", 11: "boolean_value", 12: "string_value", 13: "long_value"}

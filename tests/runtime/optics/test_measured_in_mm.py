@@ -17,7 +17,7 @@ from jetspect.runtime.engines import open_engine
 from jetspect.runtime.frames import Frame
 from jetspect.runtime.inspector import Inspector, InspectorSettings
 from jetspect.runtime.optics.view import View
-from jetspect.runtime.publishing.messages import describe_defects
+from jetspect.runtime.publishing.describing import describe_defects
 from jetspect.runtime.results import Defect, Verdict
 
 WIDTH, HEIGHT = 128, 64

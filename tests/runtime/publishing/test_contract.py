@@ -15,7 +15,7 @@ import pytest
 
 from jetspect.runtime.publishing.compatibility import breaking_changes
 from jetspect.runtime.publishing.contract import CHANNELS, documents, json_schema
-from jetspect.runtime.publishing.messages import ResultMessage
+from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.publishing.topics import VERSION, Topics
 
 REPOSITORY = Path(__file__).resolve().parents[3]

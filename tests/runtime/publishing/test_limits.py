@@ -13,10 +13,12 @@ from delivery import ADDRESS, TOPICS, commit, inspection, publishing, wait_for
 from paho.mqtt.enums import CallbackAPIVersion
 
 from jetspect.runtime.publishing.commands import Commands, CommandSettings
+from jetspect.runtime.publishing.describing import result_message
 from jetspect.runtime.publishing.intake import Asked, Intake
-from jetspect.runtime.publishing.messages import MAX_TEXT, ResultMessage, result_message
+from jetspect.runtime.publishing.message_base import MAX_TEXT
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.requests import ReplayReply
+from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.results import Inspection
 
 ALL = CommandSettings(receipts=True, replay=True, max_bytes=2000, per_s=60)

@@ -20,7 +20,8 @@ from jetspect.runtime.frames import Frame, LostCause, lost
 from jetspect.runtime.judging import open_judge
 from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.contract import json_schema
-from jetspect.runtime.publishing.messages import ShadowMessage, result_message
+from jetspect.runtime.publishing.describing import result_message
+from jetspect.runtime.publishing.slots_message import ShadowMessage
 from jetspect.runtime.publishing.subscriber import MqttSubscriber
 from jetspect.runtime.slots.deploy import deploy
 from jetspect.runtime.slots.folder import SlotFolder

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
-import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -12,50 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from jetspect.benchmarks.plant import GigeCamera
 from jetspect.runtime.frames import Frame, LostFrame, Source
 
 
-class FakeCamera:
-    """Aravis' GigE Vision camera on loopback, as a process that can be killed."""
-
-    serial = "GV01"
-    ip = "127.0.0.1"
-
-    def __init__(self) -> None:
-        binary = shutil.which("arv-fake-gv-camera-0.8")
-        assert binary is not None, "aravis-tools is not installed; run: make system-test"
-        self._binary = binary
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *options: str) -> FakeCamera:
-        self._process = subprocess.Popen([self._binary, "-i", self.ip, "-s", self.serial, *options])
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            assert self._process.poll() is None, "the fake camera ended"
-            # GigE Vision: read the register of the control privilege; whatever it answers, it is there.
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.settimeout(0.1)
-                probe.sendto(bytes.fromhex("42010080000400010000 0a00".replace(" ", "")), (self.ip, 3956))
-                try:
-                    probe.recv(64)
-                except OSError:
-                    continue
-                return self
-        raise AssertionError("the fake camera does not answer")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
-def camera() -> Iterator[FakeCamera]:
+def camera() -> Iterator[GigeCamera]:
     """A camera that is not started yet. GigE Vision has one fixed port, so one test at a time has it."""
     with (Path(tempfile.gettempdir()) / "jetspect-tests-gige.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        fake = FakeCamera()
+        fake = GigeCamera("GV01")
         yield fake
         fake.kill()
 

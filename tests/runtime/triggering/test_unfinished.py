@@ -11,8 +11,9 @@ from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import StationConfig
 from jetspect.runtime.frames import LostFrame
 from jetspect.runtime.parts import PartMerger, PartResult, ViewResult
-from jetspect.runtime.publishing.messages import FrameInfo, ModelInfo, ResultMessage, StationAddress
+from jetspect.runtime.publishing.message_base import ModelInfo, StationAddress
 from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.publishing.result_message import FrameInfo, ResultMessage
 from jetspect.runtime.results import Verdict
 from jetspect.runtime.settings import parse_settings
 from jetspect.runtime.triggering.unfinished import unfinished_parts
