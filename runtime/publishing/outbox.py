@@ -9,16 +9,16 @@ import json
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from jetspect.errors import PublishError
 from jetspect.runtime.publishing.outbox_file import OutboxFile
 from jetspect.runtime.publishing.steady_clock import SteadyClock
+from jetspect.runtime.publishing.together import Build, Together, Wish
 
 _BATCH, _SMALL_BATCH = 1000, 50  # rows deleted per transaction, so that a commit never waits long; on a full disk
 _RESERVE_BYTES = 8 * 1024 * 1024  # more than SQLite's log grows to before it is written back
@@ -26,7 +26,6 @@ _RESERVE_BYTES = 8 * 1024 * 1024  # more than SQLite's log grows to before it is
 _ACK = "UPDATE delivery SET acked_at = ? WHERE acked_at IS NULL AND seq IN (SELECT value FROM json_each(?))"
 _INSERT = "INSERT INTO outbox (seq, event_id, topic, payload, created_at) VALUES "
 _TOGETHER = 100  # rows of one INSERT
-Build = Callable[[int, str], bytes]
 
 
 @dataclass(frozen=True)
@@ -42,26 +41,6 @@ class Row:
 def _acknowledge(db: sqlite3.Connection, acked: list[tuple[float, int]]) -> None:
     if acked:
         db.execute(_ACK, (max(at for at, _ in acked), json.dumps([seq for _, seq in acked])))
-
-
-def _taken_lock() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
-
-
-@dataclass
-class _Wish:
-    """One message that waits for the next transaction."""
-
-    topic: str
-    build: Build
-    event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    seq: int = 0
-    error: BaseException | None = None
-    done: bool = False
-    turn: threading.Lock = field(default_factory=_taken_lock)
-    """Released when it is done, or when it is its turn to write for all who wait."""
 
 
 class Outbox:
@@ -90,8 +69,7 @@ class Outbox:
         times = self._file.read("SELECT MAX(acked_at) FROM delivery")
         times += self._file.read("SELECT created_at FROM outbox ORDER BY seq DESC LIMIT 1")
         self._clock = SteadyClock(clock, max((at for (at,) in times if at), default=0.0))
-        self._waiting: list[_Wish] = []
-        self._writing = False
+        self._together = Together(self._commit_all, self._file.lock)
         self._acked: list[tuple[float, int]] = []
         self._gate = threading.Lock()
 
@@ -102,48 +80,23 @@ class Outbox:
         transaction fails. Where it raises, no ``seq`` is used up. Threads that commit at the same time share one
         transaction, and so one wait for the disk.
         """
-        wish = _Wish(topic, build)
-        with self._gate:
-            self._waiting.append(wish)
-            alone, self._writing = not self._writing, True
-        if not alone:
-            wish.turn.acquire()
-        if not wish.done:
-            try:
-                with self._file.lock:
-                    self._commit_waiting()
-            finally:
-                with self._gate:
-                    self._writing = bool(self._waiting)
-                    if self._waiting:
-                        self._waiting[0].turn.release()
-        if wish.error is not None:
-            raise wish.error
+        wish = Wish(topic, build)
+        self._together.write(wish)
         return wish.seq, wish.event_id
 
-    def _commit_waiting(self) -> None:
-        with self._gate:
-            wishes, self._waiting = self._waiting, []
+    def _commit_all(self, wishes: list[Wish]) -> None:
+        if not self._file.reserve.keep():
+            raise PublishError(
+                f"outbox {self._file.path} cannot grow: its disk is full; free space on it, nothing queued is lost"
+            )
+        acked = self._take_acked()
         try:
-            if not self._file.reserve.keep():
-                raise PublishError(
-                    f"outbox {self._file.path} cannot grow: its disk is full; free space on it, nothing queued is lost"
-                )
-            acked = self._take_acked()
-            try:
-                self._file.write(lambda db: self._insert(db, wishes, acked))
-            except BaseException:
-                self._give_back(acked)
-                raise
-        except BaseException as error:
-            for wish in wishes:
-                wish.error = wish.error or error
-        finally:
-            for wish in wishes:
-                wish.done = True
-                wish.turn.release()
+            self._file.write(lambda db: self._insert(db, wishes, acked))
+        except BaseException:
+            self._give_back(acked)
+            raise
 
-    def _insert(self, db: sqlite3.Connection, wishes: list[_Wish], acked: list[tuple[float, int]]) -> None:
+    def _insert(self, db: sqlite3.Connection, wishes: list[Wish], acked: list[tuple[float, int]]) -> None:
         found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         seq, now, rows = found[0] if found else 0, self._clock.now(), []
         for wish in wishes:

@@ -15,41 +15,14 @@ from urllib.parse import quote
 
 from jetspect.errors import PublishError
 from jetspect.runtime.publishing.beside import Reserve, SeqMark, lock_file
+from jetspect.runtime.publishing.outbox_tables import DamagedError, connect, is_damage, is_full
 from jetspect.runtime.publishing.salvage import readable_rows
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# outbox: written once. delivery: what changes, apart from the payloads, because SQLite rewrites a whole row to change one
-# column. acked_at: NULL while the broker has not acknowledged. connection: whether the last one ended in good order.
-# receipt: up to where a consumer has everything.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL,
-    topic TEXT NOT NULL,
-    payload BLOB NOT NULL,
-    created_at REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS delivery (seq INTEGER PRIMARY KEY, acked_at REAL);
-CREATE INDEX IF NOT EXISTS delivery_pending ON delivery (seq) WHERE acked_at IS NULL;
-CREATE INDEX IF NOT EXISTS delivery_acked ON delivery (acked_at) WHERE acked_at IS NOT NULL;
-CREATE TRIGGER IF NOT EXISTS outbox_inserted AFTER INSERT ON outbox BEGIN
-    INSERT INTO delivery (seq) VALUES (NEW.seq);
-END;
-CREATE TRIGGER IF NOT EXISTS outbox_deleted AFTER DELETE ON outbox BEGIN
-    DELETE FROM delivery WHERE seq = OLD.seq;
-END;
-CREATE TABLE IF NOT EXISTS connection (id INTEGER PRIMARY KEY CHECK (id = 1), sound INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS receipt (consumer TEXT PRIMARY KEY, up_to_seq INTEGER NOT NULL);
-"""
-_COLUMNS = ("seq", "event_id", "topic", "payload", "created_at")
 _FEW_PAGES = 200
 _DAMAGED, _REBUILT = ".damaged-", ".rebuilt"
-
-
-class _Damaged(Exception):
-    """The file was an outbox and cannot be used any more."""
 
 
 class OutboxFile:
@@ -66,13 +39,13 @@ class OutboxFile:
         try:
             try:
                 self._db = self._open()
-            except _Damaged as damage:
+            except DamagedError as damage:
                 self._replace(str(damage))
             except sqlite3.Error as error:
-                if not (_is_full(error) and self.reserve.release()):
+                if not (is_full(error) and self.reserve.release()):
                     raise
                 self._db = self._open()
-        except (sqlite3.Error, _Damaged, PublishError) as error:
+        except (sqlite3.Error, DamagedError, PublishError) as error:
             os.close(self._guard)
             raise (error if isinstance(error, PublishError) else self._error(error)) from error
 
@@ -180,12 +153,12 @@ class OutboxFile:
 
     def _mend(self, error: Exception, may_use_reserve: bool) -> bool:
         """Do something about an error; True where another attempt makes sense."""
-        if _is_damage(error):
+        if is_damage(error):
             self._close_reader()
             self._db.close()
             self._replace(str(error))
             return True
-        if _is_full(error):
+        if is_full(error):
             self.reserve.release()
             self._write_back()
             return may_use_reserve
@@ -201,41 +174,12 @@ class OutboxFile:
         if rebuilt.exists() and not self.path.exists():  # killed between the two renames of _replace
             rebuilt.rename(self.path)
         try:
-            return self._connect(self.path)
+            return connect(self.path, self.mark)
         except sqlite3.Error as error:
             # Whoever has a mark was an outbox; anything else may be a file of somebody else.
-            if _is_damage(error) and self.mark.bound:
-                raise _Damaged(str(error)) from error
+            if is_damage(error) and self.mark.bound:
+                raise DamagedError(str(error)) from error
             raise
-
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
-        try:
-            self._prepare(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        columns = tuple(row[1] for row in db.execute("PRAGMA table_info(outbox)"))
-        if tables and columns != _COLUMNS:
-            raise PublishError(f"outbox {self.path} is the database of another program; change outbox.path")
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in a new file only
-        # WAL with FULL: a commit has reached the disk when it returns.
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise _Damaged(problem)
-        db.executescript(_SCHEMA)
-        bound = self.mark.bound
-        last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
-        if (last is None and bound) or (last is not None and last[0] < bound - SeqMark.STEP):
-            # A new file, or an older copy that came back: what it has not seen may have been sent.
-            db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
-            db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (bound,))
 
     def _replace(self, problem: str) -> None:
         """Build a new file from every row that can be read, then move the damaged one aside; a kill loses neither."""
@@ -267,7 +211,7 @@ class OutboxFile:
     def _rebuild(self, rebuilt: Path) -> tuple[int, int]:
         """Write what is readable into a new file; return how many rows, and how many of them unsent."""
         kept = unsent = 0
-        with closing(self._connect(rebuilt)) as db:
+        with closing(connect(rebuilt, self.mark)) as db:
             db.execute("BEGIN")
             for row in readable_rows(self.path, self.mark.bound):
                 new = db.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?, ?)", row[:5]).rowcount
@@ -278,27 +222,16 @@ class OutboxFile:
 
     def _error(self, error: Exception) -> PublishError:
         text = str(error)
-        if _is_full(error):
+        if is_full(error):
             return PublishError(
                 f"outbox {self.path} cannot grow ({text}); free space on its disk, nothing queued is lost"
             )
-        if _is_damage(error) or isinstance(error, _Damaged):
+        if is_damage(error) or isinstance(error, DamagedError):
             return PublishError(
                 f"outbox {self.path} is damaged or no outbox ({text}); "
                 "move it aside, with its -wal and -shm files, and start again"
             )
         return PublishError(f"outbox {self.path} cannot be used ({text}); check that its folder can be written")
-
-
-def _is_damage(error: Exception) -> bool:
-    return isinstance(error, sqlite3.DatabaseError) and any(
-        words in str(error) for words in ("not a database", "malformed", "disk image")
-    )
-
-
-def _is_full(error: Exception) -> bool:
-    text = str(error)
-    return "full" in text or "disk I/O" in text or "No space left" in text
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -55,7 +55,6 @@ def test_the_run_skips_tiles_and_misses_nothing(tmp_path: Path) -> None:
     assert len(rows) == 3
     for way in ("region of interest", "two stages"):
         assert rows[way, 0.1]["tiles"] < rows["full scan", 0.1]["tiles"] == 12
-        assert rows[way, 0.1]["speedup"]["value"] > 1
     assert all(r["missed"] == 0 for r in rows.values())
     assert all(r["alarms_outside"] == 0 for (way, _), r in rows.items() if way != "full scan")
     assert data["stage_one"] == "brightness, made for this benchmark"

@@ -16,28 +16,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from station_config import station
 
 from jetspect.errors import BundleError, JetspectError, PublishError, SourceError
 from jetspect.runtime.assembly import build_station
-from jetspect.runtime.config import StationConfig
 from jetspect.runtime.frames import Frame, LostFrame
 from jetspect.runtime.inspector import Inspector
 from jetspect.runtime.publishing.outbox import Outbox
-from jetspect.runtime.settings import parse_settings
 from jetspect.runtime.sources.synthetic import render_part
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def station(tmp_path: Path, bundle: Path, /, **sections: Any) -> StationConfig:
-    data: dict[str, Any] = {
-        "station": {"site": "s", "area": "a", "line": "l", "unit": "u"},
-        "bundle": {"path": str(bundle)},
-        "source": {"kind": "folder", "path": str(tmp_path / "images")},
-        "outbox": {"path": str(tmp_path / "outbox.sqlite")},
-        **sections,
-    }
-    return parse_settings(data, StationConfig, where="test")
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import jsonschema
 import numpy as np
 import numpy.typing as npt
 import pytest
+from station_config import station
 from typer.testing import CliRunner
 
 from jetspect.cli import app
 from jetspect.errors import BundleError, EngineError, GoldenMismatchError, InputError
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.bundle import Bundle
-from jetspect.runtime.config import StationConfig
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from jetspect.runtime.frames import Frame
@@ -29,7 +29,6 @@ from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.region import TilingSettings
 from jetspect.runtime.results import Verdict
-from jetspect.runtime.settings import parse_settings
 from jetspect.runtime.whole import WholeMapper, fit_frame
 
 U8 = npt.NDArray[np.uint8]
@@ -236,17 +235,6 @@ def test_a_frame_is_fitted_by_area_where_it_shrinks(size_wh: tuple[int, int]) ->
     assert abs(float(fit_frame(image, size_wh, 3).mean()) - float(image.mean())) < 1.5
     blocks = image.reshape(64, 2, 128, 2, 3).mean(axis=(1, 3))
     assert np.abs(fit_frame(image, (128, 64), 3) - blocks).max() <= 0.51
-
-
-def station(tmp_path: Path, bundle: Path, **sections: Any) -> StationConfig:
-    data: dict[str, Any] = {
-        "station": {"site": "s", "area": "a", "line": "l", "unit": "u"},
-        "bundle": {"path": str(bundle)},
-        "source": {"kind": "folder", "path": str(tmp_path / "images")},
-        "outbox": {"path": str(tmp_path / "outbox.sqlite")},
-        **sections,
-    }
-    return parse_settings(data, StationConfig, where="test")
 
 
 @pytest.fixture

@@ -3,28 +3,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from labelled import Images
 
 from jetspect.errors import TrainingError
-from jetspect.evaluation.datasets.base import Sample
 from jetspect.training.config import SupervisionSettings
 from jetspect.training.images import IGNORED, LabelledImages, dilate, load_images, to_channels
 
 U8 = npt.NDArray[np.uint8]
-
-
-class Images:
-    name = "images"
-    classes = ("spot",)
-
-    def __init__(self, masks: list[U8 | None]) -> None:
-        self._masks = masks
-        self.ids = [str(n) for n in range(len(masks))]
-
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(str(index), np.full((40, 60, 3), 10 + index, np.uint8), self._masks[index], str(index))
 
 
 def spot() -> U8:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from labelled import Images
 
 from jetspect.evaluation.datasets.base import Sample
 from jetspect.training.config import AugmentSettings, CropSettings
@@ -16,21 +17,6 @@ PLAIN = AugmentSettings(rotate_deg=0, scale=0, stretch=0, gamma=0, contrast=0, b
 STILL = PLAIN.model_copy(update={"flip_x": False, "flip_y": False})
 
 
-class Images:
-    name = "images"
-    classes = ("spot",)
-
-    def __init__(self, masks: list[U8 | None]) -> None:
-        self._masks = masks
-        self.ids = [str(n) for n in range(len(masks))]
-
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(str(index), np.full((400, 600, 3), 10 + index, np.uint8), self._masks[index], str(index))
-
-
 def spot(y: int, x: int) -> U8:
     mask = np.zeros((400, 600), np.uint8)
     mask[y : y + 12, x : x + 12] = 1
@@ -39,7 +25,7 @@ def spot(y: int, x: int) -> U8:
 
 def sampler(masks: list[U8 | None], share: float, *, steps: int = 40, seed: int = 0) -> CropSampler:
     crops = CropSettings(size_wh=(64, 64), batch=4, defect_share=share)
-    return CropSampler(load_images(Images(masks), channels=3), crops, PLAIN, steps=steps, seed=seed)
+    return CropSampler(load_images(Images(masks, (400, 600)), channels=3), crops, PLAIN, steps=steps, seed=seed)
 
 
 CLEAN = np.zeros((400, 600), np.uint8)
@@ -158,7 +144,7 @@ def test_the_background_is_hidden_and_weighs_nothing() -> None:
 
 def whole(masks: list[U8 | None], batch: int = 2, **changes: object) -> WholeSampler:
     crops = CropSettings(size_wh=(96, 64), batch=batch, whole=True)
-    return WholeSampler(load_images(Images(masks), channels=3, **changes), crops, STILL, steps=40, seed=0)  # type: ignore[arg-type]
+    return WholeSampler(load_images(Images(masks, (400, 600)), channels=3, **changes), crops, STILL, steps=40, seed=0)  # type: ignore[arg-type]
 
 
 def test_whole_images_come_defective_and_clean_in_turn_each_once_before_any_again() -> None:
