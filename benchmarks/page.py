@@ -64,11 +64,8 @@ def prepare_folder(out: Path) -> None:
         raise InputError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from error
 
 
-def write_page(folder: Path, page: Page, record: Record, *, numbers: tuple[str, str] | None = None) -> Path:
-    """Write ``report.html``, and the numbers beside it; earlier ones are replaced.
-
-    ``numbers`` are a file's name and its text; ``result.json`` with the record by default.
-    """
+def write_page(folder: Path, page: Page, record: Record) -> Path:
+    """Write ``report.html``, and ``result.json`` with the record beside it; earlier ones are replaced."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -79,10 +76,9 @@ def write_page(folder: Path, page: Page, record: Record, *, numbers: tuple[str, 
         lstrip_blocks=True,
     )
     text = environment.get_template("bench.html").render(page=page, record=record)
-    file, told = numbers or (JSON, record.model_dump_json(indent=1))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(told + "\n", "utf-8")
+        (folder / JSON).write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
         (folder / HTML).write_text(text, "utf-8")
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror or error}; choose another --out") from error

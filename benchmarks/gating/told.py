@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 from jetspect.benchmarks.bars import Bars
 from jetspect.benchmarks.gating.run import FULL, GatingResult, GatingRow
+from jetspect.benchmarks.history import Record, Row, Series, make_record
 from jetspect.benchmarks.page import Table
 
 
@@ -31,6 +35,29 @@ def bars(result: GatingResult) -> list[Bars]:
     return [
         Bars("Speed-up by cover", text, "times the full scan", names, [r.speedup.value for r in rows], ends, mark=1.0)
     ]
+
+
+def as_record(result: GatingResult, name: str) -> Record:
+    """Return the line of history."""
+    width, height = result.options.size_wh
+    what = f"{name} on {width} x {height}, {result.engine}, tiles of {result.tile_px} px"
+    rows = [
+        Row(
+            what=f"{what}: {r.way} at {r.cover:.0%} cover",
+            measured=f"{r.speedup} of the full scan's frames/s; {r.missed} of {r.found} defects missed",
+        )
+        for r in result.rows
+        if r.way != FULL
+    ]
+    series = [
+        Series(name=f"{what}, {r.way} at {r.cover:.0%}", unit="ms", samples=r.times_ms, keys=_rounds(r.times_ms))
+        for r in result.rows
+    ]
+    return make_record("gating", series, rows=rows, result=asdict(result))
+
+
+def _rounds(samples: Sequence[float]) -> tuple[str, ...]:
+    return tuple(f"round {number}" for number in range(len(samples)))
 
 
 def _row(row: GatingRow) -> tuple[str, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from jetspect.benchmarks.bars import Bars
+from jetspect.benchmarks.history import Record, Row, Series, make_record
 from jetspect.benchmarks.page import Table
 from jetspect.benchmarks.peers.correctness import Correctness
 from jetspect.benchmarks.peers.run import Lap, PeerResult, Trial
@@ -51,6 +54,29 @@ def bars(result: PeerResult) -> list[Bars]:
             mark=1.0,
         )
     ]
+
+
+def as_record(result: PeerResult, name: str) -> Record:
+    """Return the line of history."""
+    width, height = result.options.size_wh
+    what = f"{name} on {width} x {height}, {result.engine}, tiles of {result.tile_px} px"
+    wrong = {(t.peer, t.settings): t.correctness for t in result.trials}
+    rows = []
+    for lap in result.laps:
+        if lap.role == "ours":
+            measured = f"{lap.median_ms:.0f} ms a frame, {lap.outside_engine:.1%} outside the engine"
+        else:
+            measured = f"{lap.ratio} of jetspect's time"
+        if (found := wrong.get((lap.peer, lap.settings))) is not None:
+            measured += (
+                f"; {found.seam_px / found.pixels:.2%} wrong pixels, {found.split} of {found.defects} defects split"
+            )
+        rows.append(Row(what=f"{what}: {_name(lap)} ({ROLES[lap.role]})", measured=measured))
+    keys = tuple(f"round {number}" for number in range(result.options.rounds))
+    series = [
+        Series(name=f"{what}, {_name(x)}, {x.role}", unit="ms", samples=x.times_ms, keys=keys) for x in result.laps
+    ]
+    return make_record("peers", series, rows=rows, result=asdict(result))
 
 
 def _name(of: Lap | Trial) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+from jetspect.benchmarks.history import Record, Row, Series, make_record
 from jetspect.benchmarks.page import Table
 from jetspect.benchmarks.roofline.run import ModelResult, Prediction, StageLimit
 
@@ -30,6 +33,24 @@ def tables(result: ModelResult) -> list[Table]:
         text=f"Assumed: {ASSUMPTION}.",
     )
     return [stages, plan]
+
+
+def as_record(result: ModelResult, name: str) -> Record:
+    """Return the line of history."""
+    width, height = result.options.size_wh
+    what = f"{name} on {width} x {height}, {result.engine}, tiles of {result.tile_px} px"
+    shares = [f"{s.name} {s.limit_ms / s.measured_ms:.0%}" for s in result.stages if s.limit_ms and s.measured_ms]
+    rows = [Row(what=f"{what}: share of what the machine could do at best", measured=", ".join(shares))]
+    rows += [
+        Row(
+            what=f"{name}, {p.tile_px} px x {p.batch} predicted from {result.measured_point[0]} px",
+            measured=f"{p.predicted_per_s:.2f} tiles/s, measured {p.measured_per_s:.2f}: off by {p.off:+.0%}",
+        )
+        for p in result.predictions
+    ]
+    series = [Series(name=f"{what}, {s.name}", unit="ms", samples=(s.measured_ms,)) for s in result.stages]
+    told = {**asdict(result), "off": [p.off for p in result.predictions], "assumption": ASSUMPTION}
+    return make_record("model", series, rows=rows, result=told)
 
 
 def _stage(stage: StageLimit) -> tuple[str, ...]:

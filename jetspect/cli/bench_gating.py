@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jetspect.benchmarks.gating.run import GatingOptions, bench_gating, check_options
-from jetspect.benchmarks.gating.told import bars, tables
+from jetspect.benchmarks.gating.told import as_record, bars, tables
+from jetspect.benchmarks.history import check_writable
 from jetspect.benchmarks.page import prepare_folder
+from jetspect.cli.bench_options import HistoryOption
 from jetspect.cli.bench_processor import (
     OutOption,
     ProcessorOption,
@@ -18,12 +19,10 @@ from jetspect.cli.bench_processor import (
     SizeOption,
     as_size,
     finish,
-    here,
     open_processor,
-    show,
 )
 from jetspect.cli.engine import PrecisionOption, TileOption
-from jetspect.cli.output import JsonOption, print_json, progress
+from jetspect.cli.output import JsonOption, progress
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 
@@ -39,13 +38,15 @@ def gating(
     engine: ProcessorOption = "onnxruntime",
     precision: PrecisionOption = "fp32",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 0,
-    as_json: JsonOption = False,
     out: OutOption = None,
+    history: HistoryOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure what a region of interest and a first stage save, at several sizes of the part, and what they miss.
 
     Example: jetspect bench gating bundles/metal-demo --engine openvino --out gating
     """
+    check_writable(history)
     opened = Bundle.open(bundle)
     options = GatingOptions(size_wh=as_size(size), covers=_covers(cover), tile_px=tile, rounds=rounds, threads=threads)
     check_options(opened, options)
@@ -54,13 +55,17 @@ def gating(
     with open_processor(opened, engine, precision, threads) as running, progress() as shown:
         task = shown.add_task("gating", total=None)
         result = bench_gating(opened, running, options, lambda what: shown.update(task, advance=1, description=what))
-    data, drawn = {**here(opened), **asdict(result)}, tables(result)
-    if as_json:
-        print_json(data)
-    else:
-        show(drawn)
-    if out is not None:
-        finish(out, "gating", f"{opened.manifest.name}, gated", result.engine, data, drawn, bars(result))
+    name = f"{opened.manifest.name} {opened.manifest.version}"
+    finish(
+        as_record(result, name),
+        tables(result),
+        bars(result),
+        title=f"{opened.manifest.name}, gated",
+        lead=result.engine,
+        history=history,
+        out=out,
+        as_json=as_json,
+    )
 
 
 def _covers(text: str) -> tuple[float, ...]:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jetspect.benchmarks.history import check_writable
 from jetspect.benchmarks.page import prepare_folder
 from jetspect.benchmarks.roofline.machine import gemm_graph
 from jetspect.benchmarks.roofline.run import ModelOptions, bench_model, check_options
-from jetspect.benchmarks.roofline.told import ASSUMPTION, tables
+from jetspect.benchmarks.roofline.told import as_record, tables
+from jetspect.cli.bench_options import HistoryOption
 from jetspect.cli.bench_processor import (
     OutOption,
     ProcessorOption,
     SizeOption,
     as_size,
     finish,
-    here,
     open_processor,
-    show,
 )
 from jetspect.cli.engine import PrecisionOption, TileOption, as_precision
-from jetspect.cli.output import JsonOption, print_json, progress
+from jetspect.cli.output import JsonOption, progress
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines.base import Engine
@@ -40,13 +39,15 @@ def model(
     engine: ProcessorOption = "onnxruntime",
     precision: PrecisionOption = "fp32",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 0,
-    as_json: JsonOption = False,
     out: OutOption = None,
+    history: HistoryOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Set every stage beside what memory and engine could do at best here, and predict other tiles from one that is measured.
 
     Example: jetspect bench model bundles/metal-demo --engine openvino --plan 512x1,1024x1
     """
+    check_writable(history)
     opened = Bundle.open(bundle)
     options = ModelOptions(size_wh=as_size(size), tile_px=tile, points=_points(plan), frames=frames)
     check_options(opened, options)
@@ -62,14 +63,17 @@ def model(
         result = bench_model(
             opened, chosen, running, products, options, lambda what: shown.update(task, advance=1, description=what)
         )
-    off = [p.off for p in result.predictions]
-    data, drawn = {**here(opened), **asdict(result), "off": off, "assumption": ASSUMPTION}, tables(result)
-    if as_json:
-        print_json(data)
-    else:
-        show(drawn)
-    if out is not None:
-        finish(out, "model", f"{opened.manifest.name} beside the machine's limits", result.engine, data, drawn)
+    name = f"{opened.manifest.name} {opened.manifest.version}"
+    finish(
+        as_record(result, name),
+        tables(result),
+        (),
+        title=f"{opened.manifest.name} beside the machine's limits",
+        lead=result.engine,
+        history=history,
+        out=out,
+        as_json=as_json,
+    )
 
 
 def _open_plain(kind: str, graph: bytes, threads: int) -> Engine:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jetspect.benchmarks.history import check_writable
 from jetspect.benchmarks.page import prepare_folder
 from jetspect.benchmarks.peers.run import PeerOptions, bench_peers, check_options
-from jetspect.benchmarks.peers.told import bars, tables
+from jetspect.benchmarks.peers.told import as_record, bars, tables
+from jetspect.cli.bench_options import HistoryOption
 from jetspect.cli.bench_processor import (
     OutOption,
     ProcessorOption,
@@ -18,12 +19,10 @@ from jetspect.cli.bench_processor import (
     SizeOption,
     as_size,
     finish,
-    here,
     open_processor,
-    show,
 )
 from jetspect.cli.engine import PrecisionOption, TileOption
-from jetspect.cli.output import JsonOption, console, print_json, progress
+from jetspect.cli.output import JsonOption, console, progress
 from jetspect.runtime.bundle import Bundle
 
 
@@ -41,13 +40,15 @@ def peers(
     engine: ProcessorOption = "onnxruntime",
     precision: PrecisionOption = "fp32",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 0,
-    as_json: JsonOption = False,
     out: OutOption = None,
+    history: HistoryOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare with MONAI, SAHI and a plain NumPy loop: same engine, same frames, in one run, in turn; answers beside speed.
 
     Example: jetspect bench peers bundles/metal-demo --engine openvino --out peers
     """
+    check_writable(history)
     opened = Bundle.open(bundle)
     options = PeerOptions(
         size_wh=as_size(size),
@@ -62,13 +63,16 @@ def peers(
     with open_processor(opened, engine, precision, threads) as running, progress() as shown:
         task = shown.add_task("comparing", total=None)
         result = bench_peers(opened, running, options, lambda what: shown.update(task, advance=1, description=what))
-    data = {**here(opened), **asdict(result)}
-    drawn = tables(result)
-    if as_json:
-        print_json(data)
-    else:
-        show(drawn)
-        for name, reason in result.left_out.items():
-            console.print(f"{name} left out: {reason}", markup=False)
-    if out is not None:
-        finish(out, "peers", f"{opened.manifest.name} in other hands", result.engine, data, drawn, bars(result))
+    name = f"{opened.manifest.name} {opened.manifest.version}"
+    finish(
+        as_record(result, name),
+        tables(result),
+        bars(result),
+        title=f"{opened.manifest.name} in other hands",
+        lead=result.engine,
+        history=history,
+        out=out,
+        as_json=as_json,
+    )
+    for peer, reason in () if as_json else result.left_out.items():
+        console.print(f"{peer} left out: {reason}", markup=False)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table as RichTable
 
-from jetspect import __version__
 from jetspect.benchmarks.bars import Bars, draw
-from jetspect.benchmarks.history import make_record
+from jetspect.benchmarks.history import Record, append
 from jetspect.benchmarks.page import Page, Table, write_page
-from jetspect.benchmarks.stats import load_average, usable_cores
 from jetspect.cli.engine import as_precision
-from jetspect.cli.output import console
-from jetspect.device.probe import probe
+from jetspect.cli.output import console, print_json
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines import open_engine
 from jetspect.runtime.engines.base import Engine
-from jetspect.runtime.frames import utc_now
 
 SizeOption = Annotated[str, typer.Option(help="Width x height of the frames in px, such as 5472x3648.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for report.html and the numbers as JSON.")]
@@ -51,18 +46,6 @@ def open_processor(bundle: Bundle, engine: str, precision: str, threads: int) ->
     return open_engine(bundle, kind=engine, precision=as_precision(precision), threads=threads)[0]
 
 
-def here(bundle: Bundle) -> dict[str, Any]:
-    """Return what every file of numbers says first."""
-    return {
-        "jetspect": __version__,
-        "when": utc_now().isoformat(timespec="seconds"),
-        "machine": probe().as_dict(),
-        "cores": usable_cores(),
-        "load_average": load_average(),
-        "bundle": f"{bundle.manifest.name} {bundle.manifest.version}",
-    }
-
-
 def show(drawn: list[Table]) -> None:
     """Print tables."""
     for table in drawn:
@@ -73,10 +56,23 @@ def show(drawn: list[Table]) -> None:
 
 
 def finish(
-    out: Path, name: str, title: str, lead: str, data: Any, drawn: list[Table], bars: Sequence[Bars] = ()
+    record: Record,
+    drawn: list[Table],
+    bars: Sequence[Bars],
+    *,
+    title: str,
+    lead: str,
+    history: Path | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
-    """Write the report and the numbers."""
-    page = Page(title, lead, numbers=(), tables=drawn, plots=[draw(b) for b in bars if b.names])
-    told = json.dumps(data, indent=2, default=str)
-    path = write_page(out, page, make_record(name, ()), numbers=(f"{name}.json", told))
-    typer.echo(f"look at {path}", err=True)
+    """Keep the record, print it or its tables, and write the report."""
+    if history is not None:
+        append(history, record)
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        show(drawn)
+    if out is not None:
+        page = Page(title, lead, numbers=(), tables=drawn, plots=[draw(b) for b in bars if b.names])
+        typer.echo(f"look at {write_page(out, page, record)}", err=True)

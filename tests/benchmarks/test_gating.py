@@ -50,13 +50,18 @@ def test_the_run_skips_tiles_and_misses_nothing(tmp_path: Path) -> None:
     size = ("--size", "576x480", "--tile", "288", "--cover", "10", "--rounds", 1, "--threads", 1)
     done = jetspect("bench", "gating", BUNDLE, *size, "--json", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    data = json.loads(done.stdout)
+    record = json.loads(done.stdout)
+    data = record["result"]
     rows = {(r["way"], r["cover"]): r for r in data["rows"]}
     assert len(rows) == 3
     for way in ("region of interest", "two stages"):
         assert rows[way, 0.1]["tiles"] < rows["full scan", 0.1]["tiles"] == 12
     assert all(r["missed"] == 0 for r in rows.values())
     assert all(r["alarms_outside"] == 0 for (way, _), r in rows.items() if way != "full scan")
+    assert [r["what"].rsplit(": ")[1] for r in record["rows"]] == [
+        "region of interest at 10% cover",
+        "two stages at 10% cover",
+    ]
     assert data["stage_one"] == "brightness, made for this benchmark"
     assert "two stages, 10%" in (tmp_path / "report.html").read_text()
 

@@ -103,10 +103,14 @@ def test_a_ratio_is_paired_by_round_and_one_round_has_no_interval() -> None:
 
 
 def test_the_run_compares_answers_and_speed_and_writes_a_report(tmp_path: Path) -> None:
+    kept = ("--history", tmp_path / "h.jsonl")
     size = ("--size", "240x208", "--reference", "240x208", "--tile", "208", "--threads", 1)
-    done = jetspect("bench", "peers", BUNDLE, *size, "--peers", "numpy", "--rounds", 2, "--json", "--out", tmp_path)
+    done = jetspect(
+        "bench", "peers", BUNDLE, *size, "--peers", "numpy", "--rounds", 2, "--json", "--out", tmp_path, *kept
+    )
     assert done.returncode == 0, done.stderr
-    data = json.loads(done.stdout)
+    record = json.loads(done.stdout)
+    data = record["result"]
     trials = {t["settings"]: t for t in data["trials"]}
     answers = {name: t["correctness"] for name, t in trials.items()}
     assert answers[""]["seam_px"] == 0
@@ -118,7 +122,11 @@ def test_the_run_compares_answers_and_speed_and_writes_a_report(tmp_path: Path) 
     assert ours["ratio"]["value"] == 1.0
     assert ours["tiles"] == limit["tiles"] == trials[""]["tiles"]
     assert all(len(lap["times_ms"]) == 2 for lap in data["laps"])
-    assert json.loads((tmp_path / "peers.json").read_text())["laps"] == data["laps"]
+    assert (
+        json.loads((tmp_path / "result.json").read_text()) == json.loads((tmp_path / "h.jsonl").read_text()) == record
+    )
+    assert len(record["rows"]) == len(data["laps"])
+    assert "wrong pixels" in record["rows"][0]["measured"]
     assert "its fastest setting with an answer as good" in (tmp_path / "report.html").read_text()
 
 

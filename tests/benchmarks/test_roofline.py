@@ -73,7 +73,8 @@ def test_the_run_sets_stages_beside_limits_and_says_how_far_off_a_prediction_is(
     size = ("--size", "240x208", "--tile", "208", "--plan", "208x1,224x2", "--frames", 1, "--threads", 1)
     done = jetspect("bench", "model", BUNDLE, *size, "--json", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    data = json.loads(done.stdout)
+    record = json.loads(done.stdout)
+    data = record["result"]
     stages = {s["name"]: s for s in data["stages"]}
     assert list(stages) == ["checks", "gather", "engine", "scatter", "postprocess"]
     assert stages["postprocess"]["limit_ms"] is None
@@ -84,6 +85,7 @@ def test_the_run_sets_stages_beside_limits_and_says_how_far_off_a_prediction_is(
     assert (plan["tile_px"], plan["batch"]) == (224, 2)
     assert plan["predicted_per_s"] == pytest.approx(data["measured_per_s"] * (208 / 224) ** 2)
     assert data["off"] == [pytest.approx(plan["predicted_per_s"] / plan["measured_per_s"] - 1)]
+    assert "off by" in record["rows"][1]["measured"]
     assert "off by" in (tmp_path / "report.html").read_text()
 
 
