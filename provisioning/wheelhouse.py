@@ -133,7 +133,8 @@ def _collect(
     """Download until nothing is missing, and delete what the target does not need."""
     _require_extras(own, extras)
     root = "jetspect" + (f"[{','.join(extras)}]" if extras else "")
-    roots = [root, *(f"{wheel.name}=={wheel.version}" for wheel in added)]
+    # pip itself, because an image may be without one.
+    roots = [root, "pip", *(f"{wheel.name}=={wheel.version}" for wheel in added)]
     limits = draft.parent / "constraints.txt"
     limits.write_text("" if constraint is None else _for_target(constraint, target), encoding="utf-8")
     wanted = [f"{root} @ {own.path.as_uri()}", *roots[1:]]

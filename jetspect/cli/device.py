@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from jetspect.benchmarks.gpu_selftest import self_test, show
-from jetspect.cli import device_doctor, device_info, device_power, device_service, device_slots, device_wheelhouse
+from jetspect.cli import (
+    device_commission,
+    device_doctor,
+    device_info,
+    device_power,
+    device_provision,
+    device_service,
+    device_slots,
+    device_wheelhouse,
+)
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import InputError
 from jetspect.runtime.bundle import Bundle
@@ -25,6 +34,9 @@ app.command()(device_slots.deploy)
 app.command()(device_slots.slots)
 app.command()(device_slots.rollback)
 app.command()(device_wheelhouse.wheelhouse)
+app.command("fleet-ca")(device_provision.fleet_ca)
+app.command()(device_provision.provision)
+app.command()(device_commission.commission)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from jetspect.runtime.publishing.messages import (
+    CommissioningMessage,
     HealthMessage,
     Message,
     MetaMessage,
@@ -64,6 +65,7 @@ CHANNELS = (
     Channel("meta", MetaMessage, "send", qos=1, retain=True),
     Channel("health", HealthMessage, "send", qos=0),
     Channel("shadow", ShadowMessage, "send", qos=0),
+    Channel("commissioning", CommissioningMessage, "send", qos=1, retain=True),
     Channel("receipt", ReceiptMessage, "receive", qos=1),
     Channel("cmd/replay", ReplayCommand, "receive", qos=1, reply="cmd/replay/reply"),
     Channel("cmd/replay/reply", ReplayReply, "send", qos=1),

@@ -1,4 +1,4 @@
-"""Wheels for the Debian root, made once for each state of the sources: tests install from them as devices without network do."""
+"""Wheels for the Debian root, made once for each state of the sources, and installed as by devices without a network."""
 
 from __future__ import annotations
 
