@@ -53,7 +53,6 @@ class Note:
     home: str
     wheels: str
     bundle: str
-    slots: str
 
     @classmethod
     def read(cls, path: Path) -> Note:
@@ -143,9 +142,12 @@ def install_packages(note: Note) -> None:
     run(sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", "--clear", note.home)
     run(
         f"{note.home}/bin/python3", "-I", f"{pip[-1]}/pip", "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir",
-        "--disable-pip-version-check", "--root-user-action=ignore", "--find-links", note.wheels, "--require-hashes",
-        "--requirement", f"{note.wheels}/requirements.lock",
+        "--disable-pip-version-check", "--root-user-action=ignore", "--no-compile", "--find-links", note.wheels,
+        "--require-hashes", "--requirement", f"{note.wheels}/requirements.lock",
     )  # fmt: skip
+    # The station may not write there, and would compile at each start; on all cores, and not what it never imports.
+    compiling = ("-m", "compileall", "-q", "-q", "-j", "0", "-x", "/(tests|pip)/", f"{note.home}/lib")
+    run(f"{note.home}/bin/python3", "-I", *compiling)
 
 
 def install_service(note: Note) -> None:
@@ -176,12 +178,12 @@ def publish(note: Note) -> None:
     run_as_station(note, "device", "commission", "--station", note.station, "--publish")
 
 
-STEPS: tuple[tuple[str, Callable[[Note], None]], ...] = (
-    ("packages", install_packages),
-    ("service", install_service),
-    ("bundle", deploy_bundle),
-    ("self-test", self_test),
-    ("report", publish),
+STEPS: tuple[tuple[str, str, Callable[[Note], None]], ...] = (
+    ("packages", "installed from the wheels of the overlay, without a network", install_packages),
+    ("service", "the station's unit, user and folders", install_service),
+    ("bundle", "verified, built for this GPU where that is needed (many minutes), proven", deploy_bundle),
+    ("self-test", "every part that the station will use", self_test),
+    ("report", "to the broker", publish),
 )
 
 
@@ -194,12 +196,12 @@ def bring_up(note: Note) -> None:
         return
     check_machine(note)
     check_clock(note, Clock())
-    for number, (name, step) in enumerate(STEPS, 1):
+    for number, (name, what, step) in enumerate(STEPS, 1):
         if name in progress.done:
             continue
         if name == "report":
             start()
-        say(f"[{number}/{len(STEPS)}] {name}")
+        say(f"[{number}/{len(STEPS)}] {name}: {what}")
         step(note)
         progress.add(name)
     disable()

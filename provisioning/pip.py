@@ -11,6 +11,7 @@ from jetspect.errors import MissingDependencyError, ProvisionError
 
 _LIMIT_S = 1800.0
 _LINES = 3
+_CONFLICT = "The conflict is caused by:"
 
 
 def run_pip(*words: object, environment: Mapping[str, str] | None = None) -> None:
@@ -34,4 +35,12 @@ def run_pip(*words: object, environment: Mapping[str, str] | None = None) -> Non
         raise ProvisionError(f"pip {words[0]} gave no answer in {_LIMIT_S:.0f} s; check the network") from error
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise ProvisionError(f"pip {words[0]} failed: {' '.join(said[-_LINES:]) or done.returncode}")
+        why = _conflict(done.stdout) or " ".join(said[-_LINES:]) or f"exit code {done.returncode}"
+        raise ProvisionError(f"pip {words[0]} failed: {why}")
+
+
+def _conflict(said: str) -> str:
+    """Return which requirements exclude each other: that stands on stdout, in the middle."""
+    _, found, after = said.partition(_CONFLICT)
+    lines = [line.strip() for line in after.partition("\n\n")[0].splitlines() if line.strip()]
+    return "these exclude each other: " + "; ".join(lines) if found else ""

@@ -179,7 +179,6 @@ def _note(plan: Plan, unit: Unit, entries: list[Entry]) -> bytes:
         home=str(places.HOME),
         wheels=str(places.WHEELS),
         bundle=str(places.BUNDLE),
-        slots=str(places.SLOTS),
     )
     return (json.dumps(vars(note), indent=2) + "\n").encode()
 

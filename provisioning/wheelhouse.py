@@ -141,7 +141,7 @@ def _collect(
     platforms = [word for platform in target.platforms for word in ("--platform", platform)]
     for _ in range(_ROUNDS):
         run_pip(
-            "download", "--quiet", "--only-binary=:all:", "--implementation", "cp", "--python-version", target.python,
+            "download", "--only-binary=:all:", "--implementation", "cp", "--python-version", target.python,
             *platforms, "--find-links", draft, "--constraint", limits, "--dest", draft, *wanted,
         )  # fmt: skip
         closure = close(roots, [read_wheel(path, target) for path in sorted(draft.glob("*.whl"))], target)
