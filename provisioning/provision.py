@@ -193,6 +193,8 @@ def _extra_files(fleet: Fleet) -> Iterator[Entry]:
     for file in fleet.files:
         if Path(file.path) in taken:
             raise ProvisionError(f"files.path {file.path} is a file of jetspect's own; take another name")
+        if any(other.path in file.path.parents for other in fleet.files) or taken & set(Path(file.path).parents):
+            raise ProvisionError(f"files.path {file.path} lies below another file; take another name")
         try:
             yield Entry(Path(file.path), file.source.read_bytes(), 0o600 if file.private else 0o644)
         except OSError as error:

@@ -82,6 +82,9 @@ def test_a_good_fleet_is_checked_without_a_file_being_written(fleet: FleetFolder
         ('key = "ca/ca.key"', 'key = "ca/broker.key"', "is not the key of"),
         ('key = "ca/ca.key"', 'key = "ca/ca.crt"', "is no key in PEM"),
         ("[[units]]", '[[files]]\npath = "/etc/passwd"\nsource = "station.toml"\n[[units]]', "below /etc/jetspect"),
+        ("[[units]]", '[[files]]\npath = "/etc/jetspect/ca.crt"\nsource = "station.toml"\n[[units]]', "of jetspect's own"),
+        ("[[units]]", '[[files]]\npath = "/etc/jetspect/ca.crt/x"\nsource = "ca"\n[[units]]', "lies below another file"),
+        ("[[units]]", '[[files]]\npath = "/etc/jetspect/x"\nsource = "nowhere"\n[[units]]', "nowhere cannot be read"),
         ("[[units]]", '[[files]]\npath = "/etc/jetspect/../x"\nsource = "ca"\n[[units]]', "below /etc/jetspect"),
     ],
 )  # fmt: skip
