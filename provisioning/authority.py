@@ -244,6 +244,10 @@ def _host(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(text))
     except ValueError:
+        if not text or not text.isascii() or any(c.isspace() for c in text):
+            raise ProvisionError(
+                f"{text!r} is no host name of letters, digits, '-' and '.'; give that, or an address"
+            ) from None
         return x509.DNSName(text)
 
 

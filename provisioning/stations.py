@@ -115,7 +115,7 @@ def require_model(config: StationConfig, bundle: Bundle, fleet: Fleet) -> None:
 def require_wheels(config: StationConfig, house: Wheelhouse, fleet: Fleet) -> None:
     """Refuse a wheelhouse without what the station needs beside the lean runtime."""
     there = {name.partition("-")[0].lower().replace("_", "-") for name in house.index.files}
-    wanted = [*_PACKAGES.get(config.engine.kind, ())]
+    wanted = ["jetspect", "pip", *_PACKAGES.get(config.engine.kind, ())]
     wanted += ["cryptography"] if fleet.bundle.public_key is not None else []
     wanted += ["prometheus-client"] if config.metrics is not None else []
     if missing := [name for name in wanted if name not in there]:

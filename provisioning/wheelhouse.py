@@ -137,7 +137,7 @@ def _collect(
     roots = [root, "pip", *(f"{wheel.name}=={wheel.version}" for wheel in added)]
     limits = draft.parent / "constraints.txt"
     limits.write_text("" if constraint is None else _for_target(constraint, target), encoding="utf-8")
-    wanted = [f"{root} @ {own.path.as_uri()}", *roots[1:]]
+    wanted = [f"{root} @ {own.path.absolute().as_uri()}", *roots[1:]]
     platforms = [word for platform in target.platforms for word in ("--platform", platform)]
     for _ in range(_ROUNDS):
         run_pip(

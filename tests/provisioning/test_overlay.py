@@ -124,6 +124,9 @@ def test_a_ca_is_never_replaced(tmp_path: Path) -> None:
     refused = jetspect("device", "fleet-ca", "--out", tmp_path)
     assert refused.returncode == 2 and "a CA is never replaced" in refused.stderr
     assert (tmp_path / "ca.key").read_bytes() == before
+    refused = jetspect("device", "fleet-ca", "--out", tmp_path / "new", "--broker", "b\u00fccher.plant")
+    assert refused.returncode == 2 and "is no host name" in refused.stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_overlay_that_cannot_be_written_leaves_the_old_one(fleet: FleetFolder) -> None:

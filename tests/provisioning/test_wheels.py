@@ -76,10 +76,10 @@ def test_a_wheelhouse_is_collected_offline_and_replaced_only_by_a_whole_one(
     limits = tmp_path / "limits.txt"
     limits.write_text('# versions\npart==1.0; python_version < "3.11"\npart==2.0; python_version >= "3.11"\n')
     house = tmp_path / "house"
-    words = ("device", "wheelhouse", "--out", house, "--wheel", own, "--constraint", limits, "--add", pycuda)
+    words = ("device", "wheelhouse", "--out", "house", "--wheel", own, "--constraint", limits, "--add", pycuda)
     limits_of = limits.read_text()
     limits.write_text("part==9\n")
-    refused = jetspect(*words)
+    refused = jetspect(*words, cwd=tmp_path)
     assert (
         refused.returncode == 2
         and "exclude each other: jetspect 1.0 depends on part; The user requested (constraint) part==9"
@@ -88,7 +88,7 @@ def test_a_wheelhouse_is_collected_offline_and_replaced_only_by_a_whole_one(
     assert not house.exists()
     limits.write_text(limits_of)
     make_wheel(given, "late", "1.0")  # only a 3.10 asks for it
-    done = jetspect(*words)
+    done = jetspect(*words, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "jetspect 1.0 for Python 3.10 on aarch64, 5 wheels" in done.stdout
     lock = (house / "requirements.lock").read_text()
@@ -99,7 +99,7 @@ def test_a_wheelhouse_is_collected_offline_and_replaced_only_by_a_whole_one(
         "pip==30",
         "pycuda==1.0",
     ]
-    refused = jetspect(*words, "--python", "3.12")
+    refused = jetspect(*words, "--python", "3.12", cwd=tmp_path)
     assert refused.returncode == 2 and "pycuda-1.0-cp310-cp310-linux_aarch64.whl cannot be installed" in refused.stderr
     assert (house / "requirements.lock").read_text() == lock
     assert [path.name for path in tmp_path.glob(".*")] == []
