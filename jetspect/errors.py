@@ -20,6 +20,7 @@ JetspectError
 ├── PublishError          broker, outbox or evidence store
 ├── DeployError           a service or a slot cannot be set up, switched or removed
 ├── ArchiveError          the database of an archive
+├── ProvisionError        what a device is flashed with cannot be made, or its first boot cannot go on
 └── MissingDependencyError     a package or system part is not installed
 
 A message says what, the rule, the value and what to do next, in one line.
@@ -132,6 +133,10 @@ class DeployError(JetspectError):
 
 class ArchiveError(JetspectError):
     """The database of an archive cannot be used."""
+
+
+class ProvisionError(JetspectError):
+    """What a device is flashed with cannot be made, or its first boot cannot go on."""
 
 
 class MissingDependencyError(JetspectError):

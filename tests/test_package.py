@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FOLDERS = ("device", "runtime", "models", "training", "evaluation", "export", "calibration", "benchmarks")
+FOLDERS = (
+    "device",
+    "runtime",
+    "models",
+    "training",
+    "evaluation",
+    "export",
+    "calibration",
+    "benchmarks",
+    "provisioning",
+)
 HEAVY = (
     "torch",
     "onnx",
@@ -40,6 +50,7 @@ MAY_IMPORT = {
     "training": {"errors", "device", "runtime", "evaluation", "models"},
     "export": {"errors", "device", "runtime", "evaluation", "models"},
     "calibration": {"errors", "device", "runtime", "evaluation", "models", "export"},
+    "provisioning": {"errors", "device", "runtime"},
     "benchmarks": {"errors", "device", "runtime", "evaluation", "models", "export", "calibration"},
 }
 

@@ -58,6 +58,29 @@ class _Device(LazyGroup):
             "engine for GPUs that is installed, and the time of each stage around the engine beside the least "
             "that moving its bytes takes.",
         ),
+        Lazy(
+            "wheelhouse",
+            "jetspect.cli.device_wheelhouse:wheelhouse",
+            "Collect jetspect and everything it requires as wheels for devices that have no network, with a lock "
+            "of hashes.",
+        ),
+        Lazy(
+            "fleet-ca",
+            "jetspect.cli.device_provision:fleet_ca",
+            "Make a CA for a fleet (EC P-256), and the broker's certificate. Files that are there are never replaced.",
+        ),
+        Lazy(
+            "provision",
+            "jetspect.cli.device_provision:provision",
+            "Make a root file system overlay for each unit of a fleet: name, address, certificate and key, "
+            "station file, bundle, wheels, and a first boot that brings it up without a network.",
+        ),
+        Lazy(
+            "commission",
+            "jetspect.cli.device_commission:commission",
+            "Run the doctor's checks on a station and keep the outcome; with --publish send it to the station's "
+            "broker.",
+        ),
         Lazy("power", "jetspect.cli.device_power:app", "Power modes of a Jetson, through nvpmodel and jetson_clocks."),
     )
 

@@ -46,7 +46,7 @@ def doctor(
     for name, finding in examine(checks_for(admit(subject))):
         findings.append((name, finding))
         if not as_json:
-            _show(name, finding)
+            show_finding(name, finding)
     good = would_run(finding for _, finding in findings)
     if as_json:
         print_json({"ok": good, "checks": [{"name": name, **asdict(finding)} for name, finding in findings]})
@@ -54,7 +54,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _show(name: str, finding: Finding) -> None:
+def show_finding(name: str, finding: Finding) -> None:
     console.print(f"{_MARK[finding.verdict]}  {name:16}  {escape(finding.reason)}")
     if finding.fix:
         console.print(f"{'':27}[bold]{escape(finding.fix)}[/]")

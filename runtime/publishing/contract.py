@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from jetspect.runtime.publishing.commissioning_message import CommissioningMessage
 from jetspect.runtime.publishing.health_message import HealthMessage
 from jetspect.runtime.publishing.message_base import Message
 from jetspect.runtime.publishing.messages import MetaMessage, StatusMessage
@@ -61,6 +62,7 @@ CHANNELS = (
     Channel("meta", MetaMessage, "send", qos=1, retain=True),
     Channel("health", HealthMessage, "send", qos=0),
     Channel("shadow", ShadowMessage, "send", qos=0),
+    Channel("commissioning", CommissioningMessage, "send", qos=1, retain=True),
     Channel("receipt", ReceiptMessage, "receive", qos=1),
     Channel("cmd/replay", ReplayCommand, "receive", qos=1, reply="cmd/replay/reply"),
     Channel("cmd/replay/reply", ReplayReply, "send", qos=1),

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from jetspect.runtime.publishing.commissioning_message import CommissioningMessage
 from jetspect.runtime.publishing.health_message import HealthMessage
 from jetspect.runtime.publishing.message_base import Message, ModelInfo, StationAddress, Utc
 from jetspect.runtime.publishing.result_message import ResultMessage
@@ -50,4 +51,5 @@ MESSAGES: dict[str, type[Message]] = {
     "meta": MetaMessage,
     "health": HealthMessage,
     "shadow": ShadowMessage,
+    "commissioning": CommissioningMessage,
 }

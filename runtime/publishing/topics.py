@@ -60,6 +60,10 @@ class Topics:
         return self.leaf("shadow")
 
     @property
+    def commissioning(self) -> str:
+        return self.leaf("commissioning")
+
+    @property
     def receipt(self) -> str:
         return self.leaf("receipt")
 

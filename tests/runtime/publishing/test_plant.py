@@ -26,7 +26,7 @@ HERE = Topics("jetspect", "plant-1", "press-shop", "line-2", "island-3")
 ELSEWHERE = Topics("jetspect", "plant-1", "press-shop", "line-9", "island-3")
 LEAVES = {channel.leaf for channel in CHANNELS}
 SENT = {channel.leaf for channel in CHANNELS if channel.action == "send"}
-EVENTS = {"result", "status", "meta", "health", "shadow"}
+EVENTS = {"result", "status", "meta", "health", "shadow", "commissioning"}
 
 
 @pytest.fixture(scope="module")
