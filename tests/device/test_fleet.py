@@ -184,15 +184,12 @@ def fleet(tmp_path: Path, mosquitto: Callable[..., Any]) -> Iterator[Fleet]:
         yield made
 
 
+@pytest.mark.timeout(600)
 def test_two_units_are_brought_up_and_a_rollout_stops_at_the_first_that_refuses(
     fleet: Fleet, bundles: Callable[..., Path]
 ) -> None:
     first, second = NAMES
     one, two, bad = bundles("1", packed=False), bundles("2"), bundles("3", spoil=9)
-    seen = fleet.play("site", "--check", "--limit", first, jetspect_bundle=one)
-    assert seen.fine, seen.said
-    assert not any(fleet.units[first].exists(place) for place in ("/opt", "/etc/jetspect", "/var/lib/jetspect"))
-
     made = fleet.play("site", "--limit", first, jetspect_bundle=one)
     assert made.fine, made.said
     assert "checks, none failed" in made.said
