@@ -129,7 +129,11 @@ def test_what_keeps_a_station_from_running_is_named_and_the_exit_code_is_1(stati
     # What a running station holds is left alone, and nothing else.
     held = [line["name"] for line in beside["checks"] if "running station" in line["reason"]]
     assert held == ["camera", "metrics"]
-    assert [line["name"] for line in beside["checks"] if line["verdict"] == "fail"] == ["bundle", "outbox folder", "broker"]
+    assert [line["name"] for line in beside["checks"] if line["verdict"] == "fail"] == [
+        "bundle",
+        "outbox folder",
+        "broker",
+    ]
 
 
 def test_settings_that_do_not_fit_the_bundle_are_found(station: Station) -> None:
