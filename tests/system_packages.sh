@@ -31,6 +31,8 @@ has unshare || missing="$missing util-linux"
 has systemd-analyze || missing="$missing systemd"
 # A small Debian to bring up devices in.
 has mmdebstrap || missing="$missing mmdebstrap"
+# The way into it, as Ansible takes it.
+{ has ssh && has ssh-keygen; } || missing="$missing openssh-client"
 
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && has apt-get; then

@@ -32,18 +32,22 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    beside: Annotated[
+        bool,
+        typer.Option("--beside", help="The station runs: leave out its cameras and its metrics port, which it holds."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check whether a station would run on this machine: each line has a verdict, the reason, and what to type to fix it.
 
     Cameras are opened, the broker is logged in to under another client id, golden tiles are run; nothing is published. A
-    station that runs meanwhile holds its camera: stop it first. Run it as the user that runs the station. Exit code 1 when
-    a line failed: then the station would not run.
+    station that runs meanwhile holds its camera: stop it first, or give --beside. Run it as the user that runs the station.
+    Exit code 1 when a line failed: then the station would not run.
 
     Example: jetspect device doctor station.toml
     """
     findings: list[tuple[str, Finding]] = []
-    for name, finding in examine(checks_for(admit(subject))):
+    for name, finding in examine(checks_for(admit(subject), beside=beside)):
         findings.append((name, finding))
         if not as_json:
             show_finding(name, finding)

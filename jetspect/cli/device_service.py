@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from jetspect.cli.output import JsonOption, console, print_json
+from jetspect.runtime.service.install import differing, is_live, plan_service
 from jetspect.runtime.service.install import install as write_service
-from jetspect.runtime.service.install import is_live, plan_service
 from jetspect.runtime.service.install import uninstall as remove_service
 
 NameOption = Annotated[str, typer.Option(help="Of the service, its unit and its folder below /var/lib.")]
@@ -35,9 +35,10 @@ def install(
     Example: sudo jetspect device install /etc/jetspect/station.toml --now
     """
     service = plan_service(station, name=name, user=user, root=root, python=python)
+    changed = [str(path) for path in differing(service, root)]
     if dry_run:
         if as_json:
-            print_json({"files": {str(path): text for path, text in service.files().items()}})
+            print_json({"files": {str(path): text for path, text in service.files().items()}, "changed": changed})
             return
         for path, text in service.files().items():
             console.print(f"==> {path} <==\n{text}", markup=False)
@@ -45,7 +46,8 @@ def install(
     written = write_service(service, root, start=now)
     live = is_live(root)
     if as_json:
-        print_json({"written": [str(path) for path in written], "user": user, "started": live and now})
+        told = {"written": [str(path) for path in written], "changed": changed}
+        print_json({**told, "user": user, "started": live and now})
         return
     for path in written:
         console.print(f"written {path}", markup=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from jetspect.device import link_checks, system_checks
-from jetspect.device.findings import Finding, fail, ok
+from jetspect.device.findings import Finding, fail, ok, skipped
 from jetspect.runtime.doctor import engine_checks, station_checks
 from jetspect.runtime.doctor.patient import Patient
 from jetspect.runtime.sources.gige import GigeSettings
@@ -26,8 +26,14 @@ class Check:
     limit_s: float = _QUICK_S
 
 
-def checks_for(patient: Patient) -> Iterator[Check]:
-    """Yield what applies: the machine always, then the bundle, then the station."""
+def checks_for(patient: Patient, *, beside: bool = False) -> Iterator[Check]:
+    """Yield what applies: the machine always, then the bundle, then the station.
+
+    Parameters
+    ----------
+    beside
+        The station runs: what it holds (cameras, the port of its metrics) is left alone, and the lines say so.
+    """
     info, root = patient.info, patient.root
     yield Check("python", partial(system_checks.check_python, info))
     yield Check("clock", partial(system_checks.check_clock, info))
@@ -38,7 +44,7 @@ def checks_for(patient: Patient) -> Iterator[Check]:
     if patient.fault:
         yield Check("station file", lambda: fail(patient.fault))
     yield from _of_the_model(patient)
-    yield from _of_the_station(patient)
+    yield from _of_the_station(patient, beside)
 
 
 def _of_the_model(patient: Patient) -> Iterator[Check]:
@@ -55,7 +61,7 @@ def _of_the_model(patient: Patient) -> Iterator[Check]:
         yield Check("golden tiles", partial(engine_checks.check_golden, patient), _ENGINE_S)
 
 
-def _of_the_station(patient: Patient) -> Iterator[Check]:
+def _of_the_station(patient: Patient, beside: bool) -> Iterator[Check]:
     config, root = patient.config, patient.root
     if config is None:
         return
@@ -65,7 +71,8 @@ def _of_the_station(patient: Patient) -> Iterator[Check]:
         name = f"camera {view}".strip()
         if isinstance(settings, GigeSettings):
             yield Check(f"{name} network", partial(station_checks.check_gige_network, settings, root))
-        yield Check(name, partial(station_checks.check_camera, settings), _REACH_S)
+        look = _held if beside else partial(station_checks.check_camera, settings)
+        yield Check(name, look, _REACH_S)
     if any(isinstance(s, GigeSettings) for s in sources.values()):
         yield Check("receive buffer", partial(link_checks.check_receive_buffer, root))
     if any(isinstance(s, GStreamerSettings) and "v4l2src" in s.pipeline for s in sources.values()):
@@ -73,7 +80,11 @@ def _of_the_station(patient: Patient) -> Iterator[Check]:
     for name, (folder, needed_mb) in station_checks.folders_of(patient).items():
         yield Check(f"{name} folder", partial(station_checks.check_folder, folder, needed_mb))
     if config.metrics is not None:
-        yield Check("metrics", partial(station_checks.check_metrics, config.metrics))
+        yield Check("metrics", _held if beside else partial(station_checks.check_metrics, config.metrics))
     if config.broker is not None:
         nonce = secrets.token_hex(4)
         yield Check("broker", partial(station_checks.check_broker, config.broker, config, nonce), _REACH_S)
+
+
+def _held() -> Finding:
+    return skipped("the running station holds it")

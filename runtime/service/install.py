@@ -62,6 +62,17 @@ def plan_service(station: Path, *, name: str, user: str, root: Path = ROOT, pyth
     return replace(service, writable=writable_folders(config, root, service.state))
 
 
+def differing(service: Service, root: Path = ROOT) -> tuple[Path, ...]:
+    """Return what :func:`install` would change, as the device sees it; empty where all of it is as it should be."""
+    files = service.files()
+    changed = [path for path, text in files.items() if _text(_below(root, path)) != text]
+    stale = tmpfiles_path(service.name)
+    if stale not in files and _below(root, stale).exists():
+        changed.append(stale)
+    link = wants_path(service.name)
+    return (*changed, *([] if _below(root, link).is_symlink() else [link]))
+
+
 def install(service: Service, root: Path = ROOT, *, start: bool = False) -> tuple[Path, ...]:
     """Write the files, whole or not at all each, and return them. On a running device systemd learns of them at once.
 
@@ -162,6 +173,13 @@ def _require_ours(target: Path, path: Path) -> None:
             raise DeployError(f"{path} was not written by jetspect; move it away, or give the service another --name")
     except OSError as error:
         raise DeployError(f"{target} cannot be read: {error.strerror or error}") from error
+
+
+def _text(target: Path) -> str | None:
+    try:
+        return target.read_text("utf-8", "replace")
+    except OSError:
+        return None
 
 
 def _write(target: Path, text: str) -> None:

@@ -83,9 +83,9 @@ def deploy(
         )
     folder.make()
     with folder.lock(_QUICK_S):  # a deploy that cannot end must not prove and build for minutes first
-        _require_free(folder, read_state(folder), force)
         if (known := _live(folder, bundle)) is not None:
-            return known
+            return known  # on probation too: nothing is taken from it
+        _require_free(folder, read_state(folder), force)
     golden = _prove(bundle, config, show)
     with folder.lock():
         _require_free(folder, read_state(folder), force)

@@ -38,7 +38,10 @@ def _sources() -> str:
     package = REPOSITORY / "jetspect"
     folders = [path.resolve() for path in package.iterdir() if path.is_symlink()]
     found = [
-        path for folder in (package, *folders) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"
+        path
+        for folder in (package, *folders)
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and "ansible" not in path.parts  # no part of the wheel
     ]
     seen = hashlib.sha256()
     for path in sorted({*found, CONSTRAINTS, REPOSITORY / "setup.cfg", REPOSITORY / "pyproject.toml"}):

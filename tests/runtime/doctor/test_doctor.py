@@ -119,11 +119,21 @@ def test_what_keeps_a_station_from_running_is_named_and_the_exit_code_is_1(stati
     more = f'{source}[outbox]\npath = "file/o.sqlite"\n[broker]\nport = 1\nhost = "127.0.0.1"'
     with socket.create_server(("127.0.0.1", 0)) as taken:
         more += f"\n[metrics]\nport = {taken.getsockname()[1]}"
-        done = jetspect("device", "doctor", station(more, bundle="no-bundle"))
+        file = station(more, bundle="no-bundle")
+        done = jetspect("device", "doctor", file)
+        beside = json.loads(jetspect("device", "doctor", file, "--beside", "--json").stdout)
     assert done.returncode == 1
     failed = [line.split("  ")[2].strip() for line in done.stdout.splitlines() if line.startswith("fail")]
     assert failed == ["bundle", "camera", "outbox folder", "metrics", "broker"]
     assert "nothing listens there" in done.stdout
+    # What a running station holds is left alone, and nothing else.
+    held = [line["name"] for line in beside["checks"] if "running station" in line["reason"]]
+    assert held == ["camera", "metrics"]
+    assert [line["name"] for line in beside["checks"] if line["verdict"] == "fail"] == [
+        "bundle",
+        "outbox folder",
+        "broker",
+    ]
 
 
 def test_settings_that_do_not_fit_the_bundle_are_found(station: Station) -> None:

@@ -132,6 +132,22 @@ def test_an_uninstall_leaves_what_was_there_before_and_the_results(root: Path, s
     assert files(root) - before == {"data/evidence/1.jpg"}  # a folder that others may use as well
 
 
+def test_an_install_says_what_it_changes(root: Path, station: Callable[..., Path]) -> None:
+    def changed(*words: object) -> set[str]:
+        return {path.lstrip("/") for path in json.loads(install(root, "--json", *words).stdout)["changed"]}
+
+    station(evidence={"folder": "/data/evidence"})
+    before = files(root)
+    wanted = changed("--dry-run")
+    assert changed() == wanted == files(root) - before
+    assert changed() == set()
+    (root / "etc/systemd/system/multi-user.target.wants/jetspect.service").unlink()
+    assert changed() == {"etc/systemd/system/multi-user.target.wants/jetspect.service"}
+    station(drain_s=5)  # without the folder, the file that makes it goes
+    assert changed() == {UNIT, "etc/tmpfiles.d/jetspect.conf"}
+    assert changed() == set()
+
+
 def test_installing_again_replaces_and_a_dry_run_writes_nothing(root: Path, station: Callable[..., Path]) -> None:
     station(evidence={"folder": "/data/evidence"})
     before = files(root)

@@ -95,6 +95,7 @@ def test_on_probation_the_way_back_is_kept(folder: SlotFolder, config: Config, v
     put(version("2"))
     with pytest.raises(DeployError, match="slot b is on probation"):
         deploy(version("3"), config(), folder, unsigned=True)
+    assert not deploy(version("2"), config(), folder, unsigned=True).fresh  # what is live already takes nothing
     roll_back(folder, "by hand", by_hand=True)
     assert deploy(version("3"), config(), folder, unsigned=True).slot == "b"
     state = read_state(folder)
