@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from jetspect.errors import ImageError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import check_array
 from jetspect.runtime.sources.live import LiveSettings, LiveSource
 
@@ -41,7 +41,6 @@ class VideoSource(LiveSource):
         # No credentials in results and logs.
         super().__init__(device.split("@")[-1] if "://" in device else device, settings)
         self._settings = settings
-        self._total = 0
         self._live = device.isdigit() or device.startswith("/dev/") or "://" in device
         if not self._live:
             if not Path(device).is_file():
@@ -67,18 +66,20 @@ class VideoSource(LiveSource):
         while not self._stop.is_set():
             if not capture.grab():
                 return
-            self._total += 1
-            if (self._total - 1) % self._settings.every:
+            at = utc_now()
+            if self._numbered % self._settings.every:
+                self._next_id()  # those that are passed over count too
                 continue
-            frame_id = f"{self._total:08d}"
             ok, image = capture.retrieve()
             if not ok:
-                yield LostFrame(frame_id, f"frame {frame_id} of {self._name} cannot be decoded", origin=self._name)
+                yield self._lost("it cannot be decoded", at)
                 continue
             try:
-                yield Frame(check_array(np.asarray(image), f"frame {frame_id}"), frame_id, origin=self._name)
+                checked = check_array(np.asarray(image), "the image")
             except ImageError as error:
-                yield LostFrame(frame_id, str(error), origin=self._name)
+                yield self._lost(str(error), at)
+                continue
+            yield self._frame(checked, at)
 
     def _open(self) -> cv2.VideoCapture | None:
         device = self._settings.device

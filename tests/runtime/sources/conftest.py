@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import fcntl
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -11,6 +14,8 @@ import pytest
 
 from jetspect.benchmarks.plant import GigeCamera
 from jetspect.runtime.frames import Frame, LostFrame, Source
+
+_RTSP_SERVER = Path(__file__).resolve().parents[2] / "helpers" / "rtsp_server.py"
 
 
 @pytest.fixture
@@ -82,3 +87,32 @@ def take() -> Iterator[Callable[[Source], Taker]]:
     yield make
     for taker in takers:
         taker.end()
+
+
+class RtspServer:
+    """A real one on a free loopback port, which it keeps from one start to the next."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, width: int = 160, height: int = 120) -> None:
+        command = [sys.executable, _RTSP_SERVER, str(self.port), str(width), str(height)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@pytest.fixture
+def rtsp() -> Iterator[RtspServer]:
+    server = RtspServer()
+    yield server
+    server.kill()

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from jetspect.errors import SourceError
-from jetspect.runtime.frames import Frame
+from jetspect.runtime.frames import Frame, LostCause, Source
 from jetspect.runtime.sources.video import VideoSettings, VideoSource
 
 
@@ -58,3 +60,24 @@ def test_a_camera_that_is_not_there_is_tried_again_until_stopped() -> None:
 def test_credentials_in_an_address_do_not_reach_results() -> None:
     source = VideoSource(VideoSettings(device="rtsp://user:secret@camera/stream"))
     assert "secret" not in source._name
+
+
+def test_a_live_stream_outlives_its_server_and_frames_of_another_size_are_not_used(
+    rtsp: Any, take: Callable[[Source], Any]
+) -> None:
+    source = VideoSource(VideoSettings(device=f"rtsp://127.0.0.1:{rtsp.port}/test", retry_s=0.05, retry_max_s=0.1))
+    taker = take(source)
+    taker.wait(lambda: source.counters().fault, "a try before the server is there")
+    rtsp.start()
+    taker.more(3)
+    rtsp.kill()
+    taker.wait(lambda: not source.counters().connected, "noticing that the server is gone")
+    assert not taker.lost
+    rtsp.start(320, 240)
+    taker.wait(lambda: len(taker.lost) >= 2, "frames of another size")
+    assert (source.counters().connected, source.counters().reconnects) == (True, 1)
+    assert {f.size_wh for f in taker.frames} == {(160, 120)}
+    assert all("it has 320 x 240 px in colour, the first ones had 160 x 120" in i.reason for i in taker.lost)
+    assert {i.cause for i in taker.lost} == {LostCause.UNEXPECTED}
+    ids = [item.frame_id for item in taker.items]
+    assert ids == [f"{n:08d}" for n in range(1, len(ids) + 1)]
