@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from commands import jetspect
 
+from jetspect.benchmarks.plant import GigeCamera
 from jetspect.errors import InputError, MissingDependencyError, SourceError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source, SourceCounters, Triggerable, utc_now
+from jetspect.runtime.sources import aravis
 from jetspect.runtime.sources.aravis import AravisCamera, Grab, find_cameras
 from jetspect.runtime.sources.gige import GigeSettings, GigeSource, blocks_between
 
@@ -35,6 +37,32 @@ def test_a_camera_is_found_by_its_serial_number(camera: Any) -> None:
     GigeSource(settings(ip=None, serial="GV01")).close()
     with pytest.raises(SourceError, match=r"no GigE camera with serial 'GV02' answers; found: GV01 \(Aravis Fake at"):
         GigeSource(settings(ip=None, serial="GV02", at_start="fail"))
+
+
+def test_a_camera_that_took_over_the_address_of_another_is_not_used(
+    camera: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address may be given anew between looking for a serial number and connecting."""
+    camera.start()
+    other = GigeCamera("GV02")
+    look_up = aravis._address
+
+    def and_swap(where: str) -> str:
+        address = look_up(where)
+        camera.kill()
+        other.start()
+        return address
+
+    monkeypatch.setattr(aravis, "_address", and_swap)
+    try:
+        with pytest.raises(SourceError, match="camera GV01 was looked for and GV02 answers at its address"):
+            AravisCamera("GV01")
+        monkeypatch.undo()
+        held = AravisCamera("127.0.0.1")  # it was let go
+        assert held.serial == "GV02"
+        held.close()
+    finally:
+        other.kill()
 
 
 def test_the_command_lists_cameras(camera: Any) -> None:
