@@ -21,7 +21,6 @@ _INSTALL = (
     "virtual environment without --system-site-packages: libgirepository1.0-dev libcairo2-dev pkg-config gcc, then "
     "pip install 'jetspect[gstreamer]')"
 )
-_LONGEST_AGE_NS = 10_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,13 +180,19 @@ def _taker(gst: Any, samples: Samples) -> Any:
 
 
 def _age_ns(gst: Any, sink: Any, sample: Any) -> int:
-    """Nanoseconds since capture by the pipeline's clock; 0 where the stream is not live or does not say."""
+    """Nanoseconds since capture by the pipeline's clock, however many; 0 where the stream is not live or does not say."""
     pts, clock = sample.get_buffer().pts, sink.get_clock()
-    if clock is None or pts == gst.CLOCK_TIME_NONE:
+    if clock is None or pts == gst.CLOCK_TIME_NONE or not _is_live(gst, sink):
         return 0
     captured = sample.get_segment().to_running_time(gst.Format.TIME, pts)
-    age = int(clock.get_time() - sink.get_base_time() - captured)
-    return age if 0 <= age < _LONGEST_AGE_NS else 0
+    return max(0, int(clock.get_time() - sink.get_base_time() - captured))
+
+
+def _is_live(gst: Any, sink: Any) -> bool:
+    """Whether the frames come from something that captures them at the pipeline's clock, not from files."""
+    query = gst.Query.new_latency()
+    # Of the elements before it: the sink itself answers whether it waits for the time of a frame.
+    return bool(sink.get_static_pad("sink").peer_query(query) and query.parse_latency()[0])
 
 
 def image_of(sample: Any) -> U8:

@@ -16,8 +16,9 @@ import pytest
 
 from jetspect.errors import InputError, MissingDependencyError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source
-from jetspect.runtime.sources.gst_pipeline import Samples
+from jetspect.runtime.sources.gst_pipeline import Pipeline, Samples
 from jetspect.runtime.sources.gstreamer import GStreamerSettings, GStreamerSource
+from jetspect.runtime.triggering.settings import CameraTrigger, MqttTrigger, check_fitting
 
 
 def source(pipeline: str, **changes: Any) -> GStreamerSource:
@@ -108,6 +109,41 @@ def test_a_live_frame_has_the_time_of_its_capture() -> None:
         age = datetime.now(timezone.utc) - item.captured_at
         delayed.stop()
         assert timedelta(seconds=0.3) < age < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(("live", "age_s"), [("true", 10.8), ("false", 0.0)])
+def test_a_frame_is_as_old_as_it_is_where_the_stream_is_live(live: str, age_s: float) -> None:
+    """Dated as of now, one that waited for long would be given to the part that is there now."""
+    text = (
+        f"appsrc name=in is-live={live} format=time caps=video/x-raw,format=BGR,width=64,height=16,framerate=25/1 "
+        "! appsink sync=false"
+    )
+    pipeline = Pipeline(text, "BGR", frames=2, drop=True)
+    gst, whole = pipeline._gst, pipeline._pipeline
+    clock = gst.SystemClock.obtain()
+    whole.use_clock(clock)
+    whole.set_start_time(gst.CLOCK_TIME_NONE)  # a stream that began a minute ago
+    whole.set_base_time(clock.get_time() - 60 * gst.SECOND)
+    pipeline.start()
+    try:
+        buffer = gst.Buffer.new_wrapped(bytes(64 * 16 * 3))
+        buffer.pts = clock.get_time() - whole.get_base_time() - int(10.8 * gst.SECOND)
+        whole.get_by_name("in").push_buffer(buffer)
+        taken = pipeline.samples.get(5)
+    finally:
+        pipeline.close()
+    assert taken is not None
+    assert age_s <= taken.age_s < age_s + 2
+
+
+def test_frames_that_may_wait_are_not_given_to_parts() -> None:
+    """With one camera that is triggered by wire each frame is a part of its own, whenever it was captured."""
+    settings = GStreamerSettings(pipeline="videotestsrc ! appsink", drop=False)
+    check_fitting(None, {"": settings})
+    check_fitting(CameraTrigger(), {"": settings})
+    with pytest.raises(ValueError, match=r"the source does not tell: with drop = false .*; leave drop out"):
+        check_fitting(MqttTrigger(), {"": settings})
+    check_fitting(MqttTrigger(), {"": GStreamerSettings(pipeline="videotestsrc ! appsink")})
 
 
 def test_another_size_in_the_stream_is_unusable_and_says_so(tmp_path: Path) -> None:
