@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import deque
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import InputError, MissingDependencyError, SourceError
+from jetspect.runtime.redaction import without_credentials
 
 U8 = npt.NDArray[np.uint8]
 PixelFormat = Literal["BGR", "GRAY8"]
@@ -56,12 +56,6 @@ def require_gst() -> Any:
     if not Gst.is_initialized():
         Gst.init(None)
     return Gst
-
-
-def without_credentials(text: str) -> str:
-    """Return the text with ``user:password@`` and password properties taken out, for logs and results."""
-    text = re.sub(r"//[^/@\s\"']*@", "//", text)
-    return re.sub(r"\b(user-id|user-pw|proxy-id|proxy-pw|password|passphrase)=(\"[^\"]*\"|\S+)", r"\1=...", text)
 
 
 class Samples:
@@ -124,7 +118,8 @@ class Pipeline:
         except GLib.Error as error:
             hint = "install the plugin that has it" if "no element" in error.message else "try it with gst-launch-1.0"
             raise InputError(
-                f"GStreamer cannot make a pipeline of {without_credentials(text)!r}: {error.message}; {hint}"
+                f"GStreamer cannot make a pipeline of {without_credentials(text)!r}: {without_credentials(error.message)}; "
+                f"{hint}"
             ) from error
         inside = list(self._pipeline.children) if isinstance(self._pipeline, gst.Bin) else []
         sinks = [e for e in inside if e.get_factory() is not None and e.get_factory().get_name() == "appsink"]

@@ -13,6 +13,7 @@ from pydantic import Field
 from jetspect.errors import ImageError, SourceError
 from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import check_array
+from jetspect.runtime.redaction import public_address
 from jetspect.runtime.sources.live import LiveSettings, LiveSource
 
 _TIMEOUT_MS = 5000
@@ -38,8 +39,7 @@ class VideoSource(LiveSource):
 
     def __init__(self, settings: VideoSettings) -> None:
         device = settings.device
-        # No credentials in results and logs.
-        super().__init__(device.split("@")[-1] if "://" in device else device, settings)
+        super().__init__(public_address(device), settings)
         self._settings = settings
         self._live = device.isdigit() or device.startswith("/dev/") or "://" in device
         if not self._live:

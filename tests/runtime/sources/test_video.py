@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from jetspect.benchmarks.plant import wait_until
 from jetspect.errors import SourceError
 from jetspect.runtime.frames import Frame, LostCause, Source
 from jetspect.runtime.sources.video import VideoSettings, VideoSource
@@ -57,9 +58,18 @@ def test_a_camera_that_is_not_there_is_tried_again_until_stopped() -> None:
     assert not thread.is_alive()
 
 
-def test_credentials_in_an_address_do_not_reach_results() -> None:
-    source = VideoSource(VideoSettings(device="rtsp://user:secret@camera/stream"))
-    assert "secret" not in source._name
+def test_credentials_in_an_address_reach_neither_logs_nor_health(caplog: pytest.LogCaptureFixture) -> None:
+    address = "rtsp://user:secret@127.0.0.1:1/stream?user=user&password=secret&token=secret"
+    source = VideoSource(VideoSettings(device=address, retry_s=0.05, retry_max_s=0.1))
+    thread = threading.Thread(target=lambda: list(source))
+    thread.start()
+    try:
+        wait_until(lambda: "trying again" in caplog.text, 10, "no try was made")
+    finally:
+        source.stop()
+        thread.join(timeout=10)
+    assert source.counters().fault == "rtsp://127.0.0.1:1/stream cannot be opened"
+    assert "secret" not in caplog.text
 
 
 def test_a_live_stream_outlives_its_server_and_frames_of_another_size_are_not_used(
