@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ _INSTALL = (
     "virtual environment without --system-site-packages: libgirepository1.0-dev libcairo2-dev pkg-config gcc, then "
     "pip install 'jetspect[gstreamer]')"
 )
+_NUMBERED = re.compile(r"/(\w+):([a-z][a-z0-9_-]*?)-?\d+(?![\w-])")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,14 +150,15 @@ class Pipeline:
         if message.type == kinds.EOS:
             return True
         error, details = message.parse_error()
-        source = message.src.get_name() if message.src is not None else "pipeline"
+        source = _lasting_name(message.src) if message.src is not None else "pipeline"
         detail = (details or "").strip().splitlines()[-1:]
         hint = ""
         if "not-negotiated" in (details or ""):
             hint = (
                 f"; nothing before the appsink can give {self._format}: put videoconvert before it (nvvidconv for NVMM)"
             )
-        raise SourceError(without_credentials(f"{source}: {' '.join([error.message, *detail])}{hint}"))
+        told = _NUMBERED.sub(_without_number, " ".join([error.message, *detail]))
+        raise SourceError(without_credentials(f"{source}: {told}{hint}"))
 
     def close(self) -> None:
         self.samples.close()  # first: GStreamer's thread may wait there
@@ -188,6 +191,17 @@ def _is_live(gst: Any, sink: Any) -> bool:
     query = gst.Query.new_latency()
     # Of the elements before it: the sink itself answers whether it waits for the time of a frame.
     return bool(sink.get_static_pad("sink").peer_query(query) and query.parse_latency()[0])
+
+
+def _lasting_name(element: Any) -> str:
+    """Return an element's name as it is in every pipeline made of the same text: GStreamer numbers those without one."""
+    kind, name = element.__gtype__.name, element.get_name()
+    return _NUMBERED.sub(_without_number, f"/{kind}:{name}").removeprefix(f"/{kind}:")
+
+
+def _without_number(found: re.Match[str]) -> str:
+    kind, name = found[1], found[2]
+    return f"/{kind}:{name}" if kind.lower().endswith(name) else found[0]
 
 
 def image_of(sample: Any) -> U8:

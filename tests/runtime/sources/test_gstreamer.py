@@ -182,6 +182,12 @@ def test_a_wrong_pipeline_is_refused_in_gstreamer_s_words(pipeline: str, says: s
     [
         ("v4l2src device=/dev/video97 ! videoconvert ! appsink", "Cannot identify device '/dev/video97'"),
         ("filesrc location=/nowhere.png ! pngdec ! videoconvert ! appsink", "No such file"),
+        ("rtspsrc location=rtsp://127.0.0.1:1/x ! decodebin ! videoconvert ! appsink", "rtspsrc: Could not open"),
+        ("filesrc name=press1 location=/nowhere.png ! pngdec ! appsink", "press1: Resource not found"),
+        (
+            "videotestsrc ! video/x-raw,format=BGR ! identity error-after=1 ! appsink",
+            "/GstPipeline:pipeline/GstIdentity:identity",
+        ),
         ("videotestsrc ! capsfilter caps=video/x-raw,format=I420 ! identity ! appsink", "put videoconvert before it"),
         ("videotestsrc ! video/x-raw,format=BGR ! valve drop=true ! appsink", r"no frame came for 0\.2 s"),
     ],
@@ -194,6 +200,8 @@ def test_a_stream_that_does_not_start_is_told_and_tried_again(
     taker.wait(lambda: caplog.text.count("trying again in") >= 2, "a second try")
     assert says.replace("\\", "") in caplog.text
     assert not taker.items
+    levels = [r.levelname for r in caplog.records if "trying again in" in r.getMessage()]
+    assert levels[:2] == ["WARNING", "INFO"]  # the same cause, although every pipeline numbers its elements anew
 
 
 def test_an_rtsp_stream_outlives_its_server(
