@@ -72,6 +72,16 @@ def test_credentials_in_an_address_reach_neither_logs_nor_health(caplog: pytest.
     assert "secret" not in caplog.text
 
 
+def test_ffmpeg_writes_nothing_past_the_log(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With --log-format json each line of stderr is an object."""
+    for device in ("rtsp://user:secret@127.0.0.1:1/x", "http://user:secret@127.0.0.1:1/x"):
+        assert VideoSource(VideoSettings(device=device))._open() is None
+    (tmp_path / "cut.avi").write_bytes(b"RIFF\0\0\0\0AVI LIST" + bytes(100))
+    with pytest.raises(SourceError, match="cannot be opened"):
+        VideoSource(VideoSettings(device=str(tmp_path / "cut.avi")))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_live_stream_outlives_its_server_and_frames_of_another_size_are_not_used(
     rtsp: Any, take: Callable[[Source], Any]
 ) -> None:
