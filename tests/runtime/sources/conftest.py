@@ -14,6 +14,7 @@ import pytest
 
 from jetspect.benchmarks.plant import GigeCamera
 from jetspect.runtime.frames import Frame, LostFrame, Source
+from jetspect.runtime.sources.aravis import AravisCamera
 
 _RTSP_SERVER = Path(__file__).resolve().parents[2] / "helpers" / "rtsp_server.py"
 
@@ -26,6 +27,24 @@ def camera() -> Iterator[GigeCamera]:
         fake = GigeCamera("GV01")
         yield fake
         fake.kill()
+
+
+@pytest.fixture
+def told_otherwise(camera: GigeCamera, tmp_path: Path) -> Callable[[str, str], Path]:
+    """Write the fake camera's description of itself with another text in place of one; it is for its option -g."""
+
+    def write(before: str, now: str) -> Path:
+        camera.start()
+        held = AravisCamera(camera.ip)
+        told: str = held.handle.get_device().get_genicam_xml()[0]
+        held.close()
+        camera.kill()
+        assert before in told
+        path = tmp_path / "genicam.xml"
+        path.write_text(told.replace(before, now))
+        return path
+
+    return write
 
 
 class Taker:

@@ -221,6 +221,26 @@ def test_settings_reach_the_camera(camera: Any) -> None:
     held.close()
 
 
+@pytest.mark.parametrize(
+    ("trigger", "edge", "held"),
+    [("Line0", "FallingEdge", "FallingEdge"), ("Line0", None, "RisingEdge"), ("Software", None, "RisingEdge")],
+)
+def test_a_trigger_reaches_the_camera(
+    camera: Any, told_otherwise: Callable[[str, str], Path], trigger: str, edge: str | None, held: str
+) -> None:
+    """As far as the fake camera goes, which knows one edge until it is told of another, and has no wire."""
+    rising = '<EnumEntry Name="RisingEdge" NameSpace="Standard">'
+    falling = f"{rising.replace('Rising', 'Falling')}<Value>1</Value></EnumEntry>"
+    camera.start("-g", str(told_otherwise(rising, falling + rising)))
+    GigeSource(settings(trigger=trigger, trigger_edge=edge, frame_rate_hz=None)).close()
+    opened = AravisCamera("127.0.0.1")
+    device = opened.handle.get_device()
+    names = ("TriggerSelector", "TriggerSource", "TriggerActivation", "TriggerMode")
+    assert [device.get_feature(n).get_value_as_string() for n in names] == ["FrameStart", trigger, held, "On"]
+    del device
+    opened.close()
+
+
 def test_a_camera_that_is_not_there_or_in_use_is_said(camera: Any) -> None:
     with pytest.raises(SourceError, match=r"camera 127\.0\.0\.1 does not answer .*check its power"):
         GigeSource(settings(at_start="fail"))

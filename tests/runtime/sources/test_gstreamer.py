@@ -227,6 +227,27 @@ def test_an_rtsp_stream_outlives_its_server(
     assert "secret" not in taker.frames[0].origin
 
 
+def test_an_rtsp_server_that_comes_back_with_another_size_is_told_and_not_used(
+    rtsp: Any, take: Callable[[Source], Any]
+) -> None:
+    rtsp.start()
+    pipeline = (
+        f"rtspsrc location=rtsp://127.0.0.1:{rtsp.port}/test protocols=tcp latency=50 "
+        "! rtpjpegdepay ! jpegdec ! videoconvert ! appsink sync=false"
+    )
+    stream = source(pipeline, timeout_s=3)
+    taker = take(stream)
+    taker.more(2)
+    rtsp.kill()
+    rtsp.start(320, 240)
+    taker.wait(lambda: any(i.cause is LostCause.UNEXPECTED for i in taker.lost), "another size")
+    assert (stream.counters().connected, stream.counters().reconnects) == (True, 1)
+    assert {f.size_wh for f in taker.frames} == {(160, 120)}
+    reasons = {i.reason.split(": ")[1] for i in taker.lost if i.cause is LostCause.UNEXPECTED}
+    assert len(reasons) == 1
+    assert "it has 320 x 240 px in colour, the first ones had 160 x 120" in reasons.pop()
+
+
 def test_without_pygobject_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gi", None)
     with pytest.raises(MissingDependencyError, match=r"PyGObject .*apt-get install gir1\.2-gst-plugins-base-1\.0"):
