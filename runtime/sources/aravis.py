@@ -122,10 +122,8 @@ class AravisCamera:
         self._device.connect("control-lost", lambda _: lost.set())
         if not _is_address(where) and where not in (names := self._names()):
             self.close()
-            raise SourceError(
-                f"camera {where} was looked for and {' or '.join(sorted(names))} answers at its address: the addresses "
-                "changed just then, or are used twice; give every camera an address of its own"
-            )
+            told = f"camera {where} was looked for and {' or '.join(sorted(names))} answers at its address"
+            raise SourceError(f"{told}: it changed just then, or is used twice; give each camera one of its own")
         if not self._device.is_controller():
             self.close()
             raise SourceError(

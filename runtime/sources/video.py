@@ -44,7 +44,8 @@ class VideoSource(LiveSource):
         self._live = device.isdigit() or device.startswith("/dev/") or "://" in device
         if not self._live:
             if not Path(device).is_file():
-                raise SourceError(f"video {device} does not exist; give a file, /dev/videoN, a number or an address")
+                shown = device.rpartition("@")[2]  # an address without its rtsp:// may hold a login
+                raise SourceError(f"video {shown} does not exist; give a file, /dev/videoN, a number or rtsp://...")
             capture = self._open()
             if capture is None:
                 raise SourceError(f"video {device} cannot be opened: OpenCV finds no video stream in it")

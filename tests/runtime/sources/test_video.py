@@ -42,6 +42,8 @@ def test_every_third_frame(clip: Path) -> None:
 def test_a_missing_or_wrong_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist"):
         VideoSource(VideoSettings(device=str(tmp_path / "no.mp4")))
+    with pytest.raises(SourceError, match=r"^video cam/main does not exist; .* or rtsp://"):
+        VideoSource(VideoSettings(device="user:secret@cam/main"))
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(SourceError, match="cannot be opened"):
         VideoSource(VideoSettings(device=str(tmp_path / "text.mp4")))
