@@ -22,6 +22,7 @@ class Watched:
         self._done: dict[Path, Seen] = {}
         self._before: dict[Path, Seen] = {}
         self._unreadable: dict[Path, tuple[Seen, float]] = {}
+        self._elsewhere: list[dict[Path, Seen]] = []
         self._place: tuple[int, int] | None = None
 
     def skip(self, look: Look) -> None:
@@ -50,8 +51,12 @@ class Watched:
     def forget(self, look: Look) -> None:
         """Forget what was taken away, so that years of parts do not fill the memory."""
         self._before = look.images
-        if not look.images and self._place not in (None, look.place):
-            return  # an empty folder in place of the known one is a share that is not mounted
+        if self._place not in (None, look.place):
+            # What stands in place of the known folder may be the mount point of a share, which comes back.
+            if not look.images:
+                return
+            self._elsewhere = [self._done, *self._elsewhere][:2]
+            self._done = {path: seen for known in reversed(self._elsewhere) for path, seen in known.items()}
         self._place = look.place
         self._done = {path: seen for path, seen in self._done.items() if look.may_hold(path)}
         self._unreadable = {

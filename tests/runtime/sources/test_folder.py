@@ -170,6 +170,30 @@ def test_what_was_taken_does_not_come_again_after_the_folder_was_away(
     ] * 2
 
 
+def test_what_was_taken_does_not_come_again_after_others_wrote_to_the_empty_place_of_a_share(
+    tmp_path: Path, take: Callable[[Source], Any]
+) -> None:
+    folder, away = tmp_path / "in", tmp_path / "away"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(picture())
+    source = FolderSource(FolderSettings(path=folder, watch=True, poll_s=0.01))
+    taker = take(source)
+    taker.more(1)
+    for count, name in enumerate(("2.png", "3.png"), 1):
+        folder.rename(away)
+        taker.wait(lambda: not source.counters().connected, "noticing that the folder is gone")
+        folder.mkdir()
+        (folder / name).write_bytes(picture())
+        taker.wait(lambda n=name: taker.items[-1].frame_id == n, "the image in its place")
+        folder.rename(tmp_path / f"below{count}")
+        taker.wait(lambda: not source.counters().connected, "noticing that it is gone again")
+        away.rename(folder)
+        taker.wait(lambda: source.counters().connected, "the folder is there")
+    (folder / "4.png").write_bytes(picture())
+    taker.more(1)
+    assert [item.frame_id for item in taker.items] == ["1.png", "2.png", "3.png", "4.png"]
+
+
 def test_a_folder_that_is_away_is_told_once_however_often_it_is_looked_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
