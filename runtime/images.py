@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -15,6 +16,8 @@ U8 = npt.NDArray[np.uint8]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MIN_SIDE_PX = 16
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our errors say it in one line
+# FFmpeg inside OpenCV writes to stderr past every logger, with whole addresses; it looks here at the first video.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 

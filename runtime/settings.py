@@ -10,12 +10,14 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 from jetspect.errors import ConfigError
+from jetspect.runtime.redaction import without_credentials
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+_SECRET_KEYS = ("password", "passwd", "passphrase", "secret", "token")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -82,10 +84,6 @@ def _fault(item: Any) -> str:
 
 
 def _secret(key: str, value: object) -> bool:
+    text = str(value)
     # user:password@host is a common slip.
-    words, text = ("password", "secret", "token"), str(value).lower()
-    return (
-        "@" in text
-        or any(w in text for w in ("-pw=", "password=", "passphrase="))
-        or any(w in key.lower() for w in words)
-    )
+    return "@" in text or without_credentials(text) != text or any(w in key.lower() for w in _SECRET_KEYS)

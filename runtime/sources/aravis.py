@@ -15,6 +15,7 @@ _INSTALL = (
     "sudo apt-get install gir1.2-aravis-0.8 python3-gi (in a virtual environment without --system-site-packages: "
     "libgirepository1.0-dev libcairo2-dev pkg-config gcc, then pip install 'jetspect[gige]')"
 )
+_SERIAL_AT, _MAC_AT = 0xD8, (0x08, 0x0C)  # bootstrap registers of every GigE Vision device
 _CHECK = "check packet_size, the cable and the load of the switch"
 
 
@@ -95,7 +96,7 @@ class AravisCamera:
     Raises
     ------
     SourceError
-        It does not answer, or another program has it.
+        It does not answer, another program has it, or another camera has its address by now.
     """
 
     def __init__(self, where: str) -> None:
@@ -119,12 +120,28 @@ class AravisCamera:
             ) from error
         lost = self._lost
         self._device.connect("control-lost", lambda _: lost.set())
+        if not _is_address(where) and where not in (names := self._names()):
+            self.close()
+            told = f"camera {where} was looked for and {' or '.join(sorted(names))} answers at its address"
+            raise SourceError(f"{told}: it changed just then, or is used twice; give each camera one of its own")
         if not self._device.is_controller():
             self.close()
             raise SourceError(
                 f"{self.name} is in use by another program; end that one (after a crash the camera is free again when "
                 "its heartbeat ran out, 3 s by default)"
             )
+
+    def _names(self) -> set[str]:
+        """Return what cameras are found by: the serial number that it answers with, or its MAC where that is empty."""
+        try:
+            words = [self._device.read_register(_SERIAL_AT + 4 * n) for n in range(4)]
+            serial = b"".join(word.to_bytes(4, "big") for word in words).split(b"\0")[0].decode("utf-8", "replace")
+            high, low = (self._device.read_register(at) for at in _MAC_AT)
+            mac = ((high & 0xFFFF) << 32 | low).to_bytes(6, "big").hex(":")
+            return {self.serial, serial or mac}
+        except self._error as error:
+            log.info("%s does not tell its registers: %s", self.name, error.message)
+            return {self.serial}
 
     @property
     def lost(self) -> bool:
@@ -201,11 +218,17 @@ class AravisCamera:
             log.info("%s was not stopped: %s", getattr(self, "name", "camera"), error.message)
 
 
-def _address(where: str) -> str:
+def _is_address(where: str) -> bool:
     try:
-        return str(ipaddress.ip_address(where))
+        ipaddress.ip_address(where)
     except ValueError:
-        pass
+        return False
+    return True
+
+
+def _address(where: str) -> str:
+    if _is_address(where):
+        return where
     found = find_cameras()
     matches = [camera for camera in found if camera.serial == where]
     if matches:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from jetspect.errors import SourceError
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostFrame, SourceCounters
 from jetspect.runtime.images import SUFFIXES
 from jetspect.runtime.settings import LocalPath, Settings
-from jetspect.runtime.sources.files import Seen, images_in, natural, read_item
+from jetspect.runtime.sources.files import Look, look_at, natural, read_item
 from jetspect.runtime.sources.stoppable import StoppableSource
+from jetspect.runtime.sources.watched import Watched
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ class FolderSource(StoppableSource):
 
     A file that cannot be read or decoded becomes a LostFrame. While watching, a file counts as written once its size
     and time stayed the same from one look to the next and it can be read, a rewritten file comes again, and hidden files
-    and names that end in ``.tmp`` or ``.part`` wait for their final name.
+    and names that end in ``.tmp`` or ``.part`` wait for their final name. While the folder cannot be listed the source is not
+    connected, and what was taken already is not taken again afterwards.
 
     Raises
     ------
@@ -50,53 +52,77 @@ class FolderSource(StoppableSource):
     def __init__(self, settings: FolderSettings) -> None:
         super().__init__()
         self._settings = settings
+        self._counters = SourceCounters()
+        self._unsure: dict[Path, str] = {}
         path = settings.path
         if not path.is_dir():
             what = "is a file, not a folder; name the folder it lies in" if path.exists() else "does not exist"
             raise SourceError(f"source folder {path} {what}")
-        if not settings.watch and not self._look():
+        if settings.watch:
+            self._look()
+        elif not self._all():
             raise SourceError(f"source folder {path} holds no image ({', '.join(sorted(SUFFIXES))})")
 
     def __iter__(self) -> Iterator[Frame | LostFrame]:
         if self._settings.watch:
             yield from self._watch()
             return
-        for path in sorted(self._look(), key=natural):
+        for path in sorted(self._all(), key=natural):
             if self._stop.is_set():
                 return
             yield read_item(path, self._settings.path)
 
-    def _watch(self) -> Iterator[Frame | LostFrame]:
-        done: dict[Path, Seen] = self._look() if self._settings.skip_existing else {}
-        before: dict[Path, Seen] = {}
-        unreadable: dict[Path, tuple[Seen, float]] = {}
-        while not self._stop.is_set():
-            now = self._look()
-            for path in sorted(now, key=natural):
-                seen = now[path]
-                if seen != before.get(path) or seen == done.get(path) or self._stop.is_set():
-                    continue
-                item = read_item(path, self._settings.path)
-                if isinstance(item, LostFrame):
-                    # Its writer may only have paused.
-                    first, since = unreadable.get(path, (seen, time.monotonic()))
-                    unreadable[path] = (seen, since if first == seen else time.monotonic())
-                    if time.monotonic() - unreadable[path][1] < self._settings.patience_s:
-                        continue
-                done[path] = seen
-                yield item
-            # Forget what was taken away, so that years of parts do not fill the memory.
-            done = {path: seen for path, seen in done.items() if path in now}
-            unreadable = {path: entry for path, entry in unreadable.items() if path in now and path not in done}
-            before = now
-            self._stop.wait(self._settings.poll_s)
+    def counters(self) -> SourceCounters:
+        return self._counters
 
-    def _look(self) -> dict[Path, Seen]:
+    def _all(self) -> list[Path]:
+        """Return every image; one that cannot be looked at cannot be read either, and is told as lost then."""
         root = self._settings.path
         try:
-            return images_in(root, recursive=self._settings.recursive)
+            look = look_at(root, recursive=self._settings.recursive)
         except OSError as error:
-            if not self._settings.watch:
-                raise SourceError(f"source folder {root} cannot be read: {error.strerror or error}") from error
-            log.warning("source folder %s cannot be read: %s; looking again", root, error.strerror or error)
-            return {}
+            raise SourceError(f"source folder {root} cannot be read: {error.strerror or error}") from error
+        self._tell_unsure(look)
+        return [*look.images, *(path for path in look.unsure if path.suffix.lower() in SUFFIXES)]
+
+    def _watch(self) -> Iterator[Frame | LostFrame]:
+        known = Watched(self._settings.patience_s)
+        skip = self._settings.skip_existing
+        while not self._stop.is_set():
+            look = self._look()
+            if look is not None and skip:
+                known.skip(look)
+                skip = False
+            elif look is not None:
+                for path in known.written(look):
+                    if self._stop.is_set():
+                        return
+                    item = read_item(path, self._settings.path)
+                    if isinstance(item, Frame) or not known.wait_for(path, look):
+                        known.taken(path, look)
+                        yield item
+                known.forget(look)
+            self._stop.wait(self._settings.poll_s)
+
+    def _look(self) -> Look | None:
+        """List the folder; None where it cannot be listed now, which says nothing of the images in it."""
+        root, before = self._settings.path, self._counters
+        try:
+            look = look_at(root, recursive=self._settings.recursive)
+        except OSError as error:
+            fault = f"source folder {root} cannot be read: {error.strerror or error}"
+            self._counters = replace(before, connected=False, fault=fault)
+            if fault != before.fault:  # once per cause: there are several looks per second
+                log.warning("%s; looking again every %g s", fault, self._settings.poll_s)
+            return None
+        if not before.connected:
+            self._counters = replace(before, connected=True, reconnects=before.reconnects + 1, fault="")
+            log.warning("source folder %s can be read again (so far: %d)", root, self._counters.reconnects)
+        self._tell_unsure(look)
+        return look
+
+    def _tell_unsure(self, look: Look) -> None:
+        for path, why in look.unsure.items():
+            if self._unsure.get(path) != why:
+                log.warning("%s cannot be looked at: %s", path, why)
+        self._unsure = look.unsure

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetspect.errors import InputError, MissingDependencyError, SourceError
+from jetspect.runtime.redaction import without_credentials
 
 U8 = npt.NDArray[np.uint8]
 PixelFormat = Literal["BGR", "GRAY8"]
@@ -21,7 +22,7 @@ _INSTALL = (
     "virtual environment without --system-site-packages: libgirepository1.0-dev libcairo2-dev pkg-config gcc, then "
     "pip install 'jetspect[gstreamer]')"
 )
-_LONGEST_AGE_NS = 10_000_000_000
+_NUMBERED = re.compile(r"/(\w+):([a-z][a-z0-9_-]*?)-?\d+(?![\w-])")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +58,6 @@ def require_gst() -> Any:
     if not Gst.is_initialized():
         Gst.init(None)
     return Gst
-
-
-def without_credentials(text: str) -> str:
-    """Return the text with ``user:password@`` and password properties taken out, for logs and results."""
-    text = re.sub(r"//[^/@\s\"']*@", "//", text)
-    return re.sub(r"\b(user-id|user-pw|proxy-id|proxy-pw|password|passphrase)=(\"[^\"]*\"|\S+)", r"\1=...", text)
 
 
 class Samples:
@@ -125,7 +120,8 @@ class Pipeline:
         except GLib.Error as error:
             hint = "install the plugin that has it" if "no element" in error.message else "try it with gst-launch-1.0"
             raise InputError(
-                f"GStreamer cannot make a pipeline of {without_credentials(text)!r}: {error.message}; {hint}"
+                f"GStreamer cannot make a pipeline of {without_credentials(text)!r}: {without_credentials(error.message)}; "
+                f"{hint}"
             ) from error
         inside = list(self._pipeline.children) if isinstance(self._pipeline, gst.Bin) else []
         sinks = [e for e in inside if e.get_factory() is not None and e.get_factory().get_name() == "appsink"]
@@ -154,14 +150,15 @@ class Pipeline:
         if message.type == kinds.EOS:
             return True
         error, details = message.parse_error()
-        source = message.src.get_name() if message.src is not None else "pipeline"
+        source = _lasting_name(message.src) if message.src is not None else "pipeline"
         detail = (details or "").strip().splitlines()[-1:]
         hint = ""
         if "not-negotiated" in (details or ""):
             hint = (
                 f"; nothing before the appsink can give {self._format}: put videoconvert before it (nvvidconv for NVMM)"
             )
-        raise SourceError(without_credentials(f"{source}: {' '.join([error.message, *detail])}{hint}"))
+        told = _NUMBERED.sub(_without_number, " ".join([error.message, *detail]))
+        raise SourceError(without_credentials(f"{source}: {told}{hint}"))
 
     def close(self) -> None:
         self.samples.close()  # first: GStreamer's thread may wait there
@@ -181,13 +178,30 @@ def _taker(gst: Any, samples: Samples) -> Any:
 
 
 def _age_ns(gst: Any, sink: Any, sample: Any) -> int:
-    """Nanoseconds since capture by the pipeline's clock; 0 where the stream is not live or does not say."""
+    """Nanoseconds since capture by the pipeline's clock, however many; 0 where the stream is not live or does not say."""
     pts, clock = sample.get_buffer().pts, sink.get_clock()
-    if clock is None or pts == gst.CLOCK_TIME_NONE:
+    if clock is None or pts == gst.CLOCK_TIME_NONE or not _is_live(gst, sink):
         return 0
     captured = sample.get_segment().to_running_time(gst.Format.TIME, pts)
-    age = int(clock.get_time() - sink.get_base_time() - captured)
-    return age if 0 <= age < _LONGEST_AGE_NS else 0
+    return max(0, int(clock.get_time() - sink.get_base_time() - captured))
+
+
+def _is_live(gst: Any, sink: Any) -> bool:
+    """Whether the frames come from something that captures them at the pipeline's clock, not from files."""
+    query = gst.Query.new_latency()
+    # Of the elements before it: the sink itself answers whether it waits for the time of a frame.
+    return bool(sink.get_static_pad("sink").peer_query(query) and query.parse_latency()[0])
+
+
+def _lasting_name(element: Any) -> str:
+    """Return an element's name as it is in every pipeline made of the same text: GStreamer numbers those without one."""
+    kind, name = element.__gtype__.name, element.get_name()
+    return _NUMBERED.sub(_without_number, f"/{kind}:{name}").removeprefix(f"/{kind}:")
+
+
+def _without_number(found: re.Match[str]) -> str:
+    kind, name = found[1], found[2]
+    return f"/{kind}:{name}" if kind.lower().endswith(name) else found[0]
 
 
 def image_of(sample: Any) -> U8:

@@ -12,7 +12,8 @@ from pydantic import Field, field_validator
 from jetspect.errors import InputError, SourceError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, utc_now
 from jetspect.runtime.images import check_array
-from jetspect.runtime.sources.gst_pipeline import Pipeline, PixelFormat, Sample, image_of, without_credentials
+from jetspect.runtime.redaction import without_credentials
+from jetspect.runtime.sources.gst_pipeline import Pipeline, PixelFormat, Sample, image_of
 from jetspect.runtime.sources.live import LiveSettings, LiveSource
 
 _LOOK_S = 0.1

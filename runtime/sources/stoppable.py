@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class StoppableSource:
-    """Base of sources that cannot lose a connection."""
+    """Base of sources without a device; one that can lose its folder has counters of its own."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()

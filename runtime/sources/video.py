@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from jetspect.errors import ImageError, SourceError
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostFrame, utc_now
 from jetspect.runtime.images import check_array
+from jetspect.runtime.redaction import public_address
 from jetspect.runtime.sources.live import LiveSettings, LiveSource
 
 _TIMEOUT_MS = 5000
@@ -38,14 +39,13 @@ class VideoSource(LiveSource):
 
     def __init__(self, settings: VideoSettings) -> None:
         device = settings.device
-        # No credentials in results and logs.
-        super().__init__(device.split("@")[-1] if "://" in device else device, settings)
+        super().__init__(public_address(device), settings)
         self._settings = settings
-        self._total = 0
         self._live = device.isdigit() or device.startswith("/dev/") or "://" in device
         if not self._live:
             if not Path(device).is_file():
-                raise SourceError(f"video {device} does not exist; give a file, /dev/videoN, a number or an address")
+                shown = device.rpartition("@")[2]  # an address without its rtsp:// may hold a login
+                raise SourceError(f"video {shown} does not exist; give a file, /dev/videoN, a number or rtsp://...")
             capture = self._open()
             if capture is None:
                 raise SourceError(f"video {device} cannot be opened: OpenCV finds no video stream in it")
@@ -67,18 +67,20 @@ class VideoSource(LiveSource):
         while not self._stop.is_set():
             if not capture.grab():
                 return
-            self._total += 1
-            if (self._total - 1) % self._settings.every:
+            at = utc_now()
+            if self._numbered % self._settings.every:
+                self._next_id()  # those that are passed over count too
                 continue
-            frame_id = f"{self._total:08d}"
             ok, image = capture.retrieve()
             if not ok:
-                yield LostFrame(frame_id, f"frame {frame_id} of {self._name} cannot be decoded", origin=self._name)
+                yield self._lost("it cannot be decoded", at)
                 continue
             try:
-                yield Frame(check_array(np.asarray(image), f"frame {frame_id}"), frame_id, origin=self._name)
+                checked = check_array(np.asarray(image), "the image")
             except ImageError as error:
-                yield LostFrame(frame_id, str(error), origin=self._name)
+                yield self._lost(str(error), at)
+                continue
+            yield self._frame(checked, at)
 
     def _open(self) -> cv2.VideoCapture | None:
         device = self._settings.device

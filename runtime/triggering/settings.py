@@ -167,6 +167,8 @@ def _without_time(source: SourceSettings) -> str:
         return f'kind = "{source.kind}" knows only when a frame was read; use gige or gstreamer'
     if source.kind == "replay":
         return 'kind = "replay" has the times of the recording; use it without [trigger] or alone with kind = "camera"'
+    if source.kind == "gstreamer" and not source.drop:
+        return "with drop = false its frames wait, which is for files; leave drop out"
     if source.kind == "gige" and source.clock == "camera":
         return 'with clock = "camera" it may be up to a second off; leave clock out'
     return ""

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import fcntl
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -11,6 +14,9 @@ import pytest
 
 from jetspect.benchmarks.plant import GigeCamera
 from jetspect.runtime.frames import Frame, LostFrame, Source
+from jetspect.runtime.sources.aravis import AravisCamera
+
+_RTSP_SERVER = Path(__file__).resolve().parents[2] / "helpers" / "rtsp_server.py"
 
 
 @pytest.fixture
@@ -21,6 +27,32 @@ def camera() -> Iterator[GigeCamera]:
         fake = GigeCamera("GV01")
         yield fake
         fake.kill()
+
+
+@pytest.fixture
+def told_otherwise(camera: GigeCamera, tmp_path: Path) -> Callable[[str, str], Path]:
+    """Write the fake camera's description of itself with another text in place of one; it is for its option -g."""
+
+    def write(before: str, now: str) -> Path:
+        camera.start()
+        held = AravisCamera(camera.ip)
+        # Not get_genicam_xml, which reads past its end. The register says "Local:NAME;ADDRESS;LENGTH".
+        where = _memory(held, 0x200, 512).split(b"\0")[0].decode().split(";")
+        told = _memory(held, int(where[1], 16), int(where[2], 16)).decode()
+        held.close()
+        camera.kill()
+        assert before in told
+        path = tmp_path / "genicam.xml"
+        path.write_text(told.replace(before, now))
+        return path
+
+    return write
+
+
+def _memory(camera: AravisCamera, start: int, length: int) -> bytes:
+    device = camera.handle.get_device()
+    words = [device.read_register(at).to_bytes(4, "big") for at in range(start, start + length, 4)]
+    return b"".join(words)[:length]
 
 
 class Taker:
@@ -82,3 +114,32 @@ def take() -> Iterator[Callable[[Source], Taker]]:
     yield make
     for taker in takers:
         taker.end()
+
+
+class RtspServer:
+    """A real one on a free loopback port, which it keeps from one start to the next."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, width: int = 160, height: int = 120) -> None:
+        command = [sys.executable, _RTSP_SERVER, str(self.port), str(width), str(height)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@pytest.fixture
+def rtsp() -> Iterator[RtspServer]:
+    server = RtspServer()
+    yield server
+    server.kill()

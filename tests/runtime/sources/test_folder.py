@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from jetspect.errors import SourceError
-from jetspect.runtime.frames import Frame, LostFrame
+from jetspect.runtime.frames import Frame, LostFrame, Source
 from jetspect.runtime.sources.folder import FolderSettings, FolderSource
 
 
@@ -136,3 +139,113 @@ def test_a_watched_file_that_stays_unreadable_is_lost_once(tmp_path: Path) -> No
     (tmp_path / "next.png").write_bytes(picture())
     assert next(items).frame_id == "next.png"
     source.close()
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_what_was_taken_does_not_come_again_after_the_folder_was_away(
+    tmp_path: Path, take: Callable[[Source], Any], caplog: pytest.LogCaptureFixture, recursive: bool
+) -> None:
+    folder, away = tmp_path / "in", tmp_path / "away"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(picture())
+    source = FolderSource(FolderSettings(path=folder, watch=True, poll_s=0.01, recursive=recursive))
+    taker = take(source)
+    taker.more(1)
+    folder.rename(away)
+    taker.wait(lambda: not source.counters().connected, "noticing that the folder is gone")
+    assert "cannot be read: No such file or directory" in source.counters().fault
+    folder.mkdir()  # as a share that is not mounted: its empty place is there
+    taker.wait(lambda: source.counters().connected, "an empty folder")
+    folder.rmdir()
+    taker.wait(lambda: not source.counters().connected, "noticing that it is gone again")
+    away.rename(folder)
+    (folder / "2.png").write_bytes(picture())
+    taker.more(1)
+    assert [item.frame_id for item in taker.items] == ["1.png", "2.png"]
+    assert (source.counters().reconnects, source.counters().fault) == (2, "")
+    said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert [("can be read again" in m, "looking again every 0.01 s" in m) for m in said] == [
+        (False, True),
+        (True, False),
+    ] * 2
+
+
+def test_what_was_taken_does_not_come_again_after_others_wrote_to_the_empty_place_of_a_share(
+    tmp_path: Path, take: Callable[[Source], Any]
+) -> None:
+    folder, away = tmp_path / "in", tmp_path / "away"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(picture())
+    source = FolderSource(FolderSettings(path=folder, watch=True, poll_s=0.01))
+    taker = take(source)
+    taker.more(1)
+    for count, name in enumerate(("2.png", "3.png"), 1):
+        folder.rename(away)
+        taker.wait(lambda: not source.counters().connected, "noticing that the folder is gone")
+        folder.mkdir()
+        (folder / name).write_bytes(picture())
+        taker.wait(lambda n=name: taker.items[-1].frame_id == n, "the image in its place")
+        folder.rename(tmp_path / f"below{count}")
+        taker.wait(lambda: not source.counters().connected, "noticing that it is gone again")
+        away.rename(folder)
+        taker.wait(lambda: source.counters().connected, "the folder is there")
+    (folder / "4.png").write_bytes(picture())
+    taker.more(1)
+    assert [item.frame_id for item in taker.items] == ["1.png", "2.png", "3.png", "4.png"]
+
+
+def test_a_folder_that_is_away_is_told_once_however_often_it_is_looked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    source = FolderSource(FolderSettings(path=folder, watch=True))
+    folder.rmdir()
+    assert [source._look() for _ in range(3)] == [None] * 3
+    folder.write_text("in its place")
+    assert [source._look() for _ in range(3)] == [None] * 3
+    said = [r.getMessage() for r in caplog.records]
+    assert [m.split("; ")[0].split(": ")[1] for m in said] == ["No such file or directory", "Not a directory"]
+
+
+def test_an_image_that_cannot_be_looked_at_for_a_moment_does_not_come_again(
+    tmp_path: Path, take: Callable[[Source], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    image, aside = tmp_path / "1.png", tmp_path / "aside"
+    image.write_bytes(picture())
+    taker = take(FolderSource(FolderSettings(path=tmp_path, watch=True, poll_s=0.01)))
+    taker.more(1)
+    (tmp_path / "loop").symlink_to(image)
+    os.link(image, aside)
+    (tmp_path / "loop").rename(image)  # now a link to itself
+    taker.wait(lambda: "1.png cannot be looked at: Too many levels of symbolic links" in caplog.text, "noticing it")
+    aside.rename(image)
+    (tmp_path / "2.png").write_bytes(picture())
+    taker.more(1)
+    assert [item.frame_id for item in taker.items] == ["1.png", "2.png"]
+    assert caplog.text.count("cannot be looked at") == 1
+
+
+def test_an_image_that_cannot_be_looked_at_is_lost_where_nobody_watches(tmp_path: Path) -> None:
+    (tmp_path / "1.png").symlink_to(tmp_path / "1.png")
+    (item,) = FolderSource(FolderSettings(path=tmp_path))
+    assert isinstance(item, LostFrame)
+    assert "Too many levels" in item.reason
+
+
+def test_what_was_there_at_the_start_is_left_alone_when_asked_for(
+    tmp_path: Path, take: Callable[[Source], Any]
+) -> None:
+    """Also where the folder cannot be listed just then."""
+    folder, away = tmp_path / "in", tmp_path / "away"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(picture())
+    source = FolderSource(FolderSettings(path=folder, watch=True, skip_existing=True, poll_s=0.01))
+    folder.rename(away)
+    taker = take(source)
+    taker.wait(lambda: not source.counters().connected, "noticing that the folder is gone")
+    away.rename(folder)
+    taker.wait(lambda: source.counters().connected, "the folder is there")
+    (folder / "2.png").write_bytes(picture())
+    taker.more(1)
+    assert [item.frame_id for item in taker.items] == ["2.png"]

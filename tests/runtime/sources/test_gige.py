@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from commands import jetspect
 
+from jetspect.benchmarks.plant import GigeCamera
 from jetspect.errors import InputError, MissingDependencyError, SourceError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source, SourceCounters, Triggerable, utc_now
+from jetspect.runtime.sources import aravis
 from jetspect.runtime.sources.aravis import AravisCamera, Grab, find_cameras
 from jetspect.runtime.sources.gige import GigeSettings, GigeSource, blocks_between
 
@@ -35,6 +37,32 @@ def test_a_camera_is_found_by_its_serial_number(camera: Any) -> None:
     GigeSource(settings(ip=None, serial="GV01")).close()
     with pytest.raises(SourceError, match=r"no GigE camera with serial 'GV02' answers; found: GV01 \(Aravis Fake at"):
         GigeSource(settings(ip=None, serial="GV02", at_start="fail"))
+
+
+def test_a_camera_that_took_over_the_address_of_another_is_not_used(
+    camera: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address may be given anew between looking for a serial number and connecting."""
+    camera.start()
+    other = GigeCamera("GV02")
+    look_up = aravis._address
+
+    def and_swap(where: str) -> str:
+        address = look_up(where)
+        camera.kill()
+        other.start()
+        return address
+
+    monkeypatch.setattr(aravis, "_address", and_swap)
+    try:
+        with pytest.raises(SourceError, match="camera GV01 was looked for and GV02 answers at its address"):
+            AravisCamera("GV01")
+        monkeypatch.undo()
+        held = AravisCamera("127.0.0.1")  # it was let go
+        assert held.serial == "GV02"
+        held.close()
+    finally:
+        other.kill()
 
 
 def test_the_command_lists_cameras(camera: Any) -> None:
@@ -193,15 +221,30 @@ def test_settings_reach_the_camera(camera: Any) -> None:
     held.close()
 
 
-def test_a_camera_that_is_not_there_or_in_use_is_said(camera: Any) -> None:
+@pytest.mark.parametrize(
+    ("trigger", "edge", "held"),
+    [("Line0", "FallingEdge", "FallingEdge"), ("Line0", None, "RisingEdge"), ("Software", None, "RisingEdge")],
+)
+def test_a_trigger_reaches_the_camera(
+    camera: Any, told_otherwise: Callable[[str, str], Path], trigger: str, edge: str | None, held: str
+) -> None:
+    """As far as the fake camera goes, which knows one edge until it is told of another, and has no wire."""
+    rising = '<EnumEntry Name="RisingEdge" NameSpace="Standard">'
+    falling = f"{rising.replace('Rising', 'Falling')}<Value>1</Value></EnumEntry>"
+    camera.start("-g", str(told_otherwise(rising, falling + rising)))
+    GigeSource(settings(trigger=trigger, trigger_edge=edge, frame_rate_hz=None)).close()
+    opened = AravisCamera("127.0.0.1")
+    device = opened.handle.get_device()
+    names = ("TriggerSelector", "TriggerSource", "TriggerActivation", "TriggerMode")
+    assert [device.get_feature(n).get_value_as_string() for n in names] == ["FrameStart", trigger, held, "On"]
+    del device
+    opened.close()
+
+
+def test_a_camera_that_is_not_there_is_said(camera: Any) -> None:
     with pytest.raises(SourceError, match=r"camera 127\.0\.0\.1 does not answer .*check its power"):
         GigeSource(settings(at_start="fail"))
     camera.start()
-    with (
-        GigeSource(settings()) as _,
-        pytest.raises(SourceError, match="GV01 is in use by another program; end that one"),
-    ):
-        GigeSource(settings(at_start="fail"))
     GigeSource(settings(at_start="fail")).close()
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,9 @@ import pytest
 
 from jetspect.errors import InputError, MissingDependencyError
 from jetspect.runtime.frames import Frame, LostCause, LostFrame, Source
-from jetspect.runtime.sources.gst_pipeline import Samples
+from jetspect.runtime.sources.gst_pipeline import Pipeline, Samples
 from jetspect.runtime.sources.gstreamer import GStreamerSettings, GStreamerSource
-
-SERVER = Path(__file__).resolve().parents[2] / "helpers" / "rtsp_server.py"
+from jetspect.runtime.triggering.settings import CameraTrigger, MqttTrigger, check_fitting
 
 
 def source(pipeline: str, **changes: Any) -> GStreamerSource:
@@ -114,6 +111,41 @@ def test_a_live_frame_has_the_time_of_its_capture() -> None:
         assert timedelta(seconds=0.3) < age < timedelta(seconds=5)
 
 
+@pytest.mark.parametrize(("live", "age_s"), [("true", 10.8), ("false", 0.0)])
+def test_a_frame_is_as_old_as_it_is_where_the_stream_is_live(live: str, age_s: float) -> None:
+    """Dated as of now, one that waited for long would be given to the part that is there now."""
+    text = (
+        f"appsrc name=in is-live={live} format=time caps=video/x-raw,format=BGR,width=64,height=16,framerate=25/1 "
+        "! appsink sync=false"
+    )
+    pipeline = Pipeline(text, "BGR", frames=2, drop=True)
+    gst, whole = pipeline._gst, pipeline._pipeline
+    clock = gst.SystemClock.obtain()
+    whole.use_clock(clock)
+    whole.set_start_time(gst.CLOCK_TIME_NONE)  # a stream that began a minute ago
+    whole.set_base_time(clock.get_time() - 60 * gst.SECOND)
+    pipeline.start()
+    try:
+        buffer = gst.Buffer.new_wrapped(bytes(64 * 16 * 3))
+        buffer.pts = clock.get_time() - whole.get_base_time() - int(10.8 * gst.SECOND)
+        whole.get_by_name("in").push_buffer(buffer)
+        taken = pipeline.samples.get(5)
+    finally:
+        pipeline.close()
+    assert taken is not None
+    assert age_s <= taken.age_s < age_s + 2
+
+
+def test_frames_that_may_wait_are_not_given_to_parts() -> None:
+    """With one camera that is triggered by wire each frame is a part of its own, whenever it was captured."""
+    settings = GStreamerSettings(pipeline="videotestsrc ! appsink", drop=False)
+    check_fitting(None, {"": settings})
+    check_fitting(CameraTrigger(), {"": settings})
+    with pytest.raises(ValueError, match=r"the source does not tell: with drop = false .*; leave drop out"):
+        check_fitting(MqttTrigger(), {"": settings})
+    check_fitting(MqttTrigger(), {"": GStreamerSettings(pipeline="videotestsrc ! appsink")})
+
+
 def test_another_size_in_the_stream_is_unusable_and_says_so(tmp_path: Path) -> None:
     for n, side in enumerate((64, 64, 96)):
         cv2.imwrite(str(tmp_path / f"{n}.png"), np.zeros((64, side, 3), np.uint8))
@@ -150,6 +182,12 @@ def test_a_wrong_pipeline_is_refused_in_gstreamer_s_words(pipeline: str, says: s
     [
         ("v4l2src device=/dev/video97 ! videoconvert ! appsink", "Cannot identify device '/dev/video97'"),
         ("filesrc location=/nowhere.png ! pngdec ! videoconvert ! appsink", "No such file"),
+        ("rtspsrc location=rtsp://127.0.0.1:1/x ! decodebin ! videoconvert ! appsink", "rtspsrc: Could not open"),
+        ("filesrc name=press1 location=/nowhere.png ! pngdec ! appsink", "press1: Resource not found"),
+        (
+            "videotestsrc ! video/x-raw,format=BGR ! identity error-after=1 ! appsink",
+            "/GstPipeline:pipeline/GstIdentity:identity",
+        ),
         ("videotestsrc ! capsfilter caps=video/x-raw,format=I420 ! identity ! appsink", "put videoconvert before it"),
         ("videotestsrc ! video/x-raw,format=BGR ! valve drop=true ! appsink", r"no frame came for 0\.2 s"),
     ],
@@ -162,37 +200,12 @@ def test_a_stream_that_does_not_start_is_told_and_tried_again(
     taker.wait(lambda: caplog.text.count("trying again in") >= 2, "a second try")
     assert says.replace("\\", "") in caplog.text
     assert not taker.items
-
-
-class RtspServer:
-    def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self, width: int = 160, height: int = 120) -> None:
-        command = [sys.executable, SERVER, str(self.port), str(width), str(height)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-
-@pytest.fixture
-def rtsp() -> Iterator[RtspServer]:
-    server = RtspServer()
-    yield server
-    server.kill()
+    levels = [r.levelname for r in caplog.records if "trying again in" in r.getMessage()]
+    assert levels[:2] == ["WARNING", "INFO"]  # the same cause, although every pipeline numbers its elements anew
 
 
 def test_an_rtsp_stream_outlives_its_server(
-    rtsp: RtspServer, take: Callable[[Source], Any], caplog: pytest.LogCaptureFixture
+    rtsp: Any, take: Callable[[Source], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     pipeline = (
@@ -212,6 +225,27 @@ def test_an_rtsp_stream_outlives_its_server(
     assert {f.size_wh for f in taker.frames} == {(160, 120)}
     assert "secret" not in caplog.text
     assert "secret" not in taker.frames[0].origin
+
+
+def test_an_rtsp_server_that_comes_back_with_another_size_is_told_and_not_used(
+    rtsp: Any, take: Callable[[Source], Any]
+) -> None:
+    rtsp.start()
+    pipeline = (
+        f"rtspsrc location=rtsp://127.0.0.1:{rtsp.port}/test protocols=tcp latency=50 "
+        "! rtpjpegdepay ! jpegdec ! videoconvert ! appsink sync=false"
+    )
+    stream = source(pipeline, timeout_s=3)
+    taker = take(stream)
+    taker.more(2)
+    rtsp.kill()
+    rtsp.start(320, 240)
+    taker.wait(lambda: any(i.cause is LostCause.UNEXPECTED for i in taker.lost), "another size")
+    assert (stream.counters().connected, stream.counters().reconnects) == (True, 1)
+    assert {f.size_wh for f in taker.frames} == {(160, 120)}
+    reasons = {i.reason.split(": ")[1] for i in taker.lost if i.cause is LostCause.UNEXPECTED}
+    assert len(reasons) == 1
+    assert "it has 320 x 240 px in colour, the first ones had 160 x 120" in reasons.pop()
 
 
 def test_without_pygobject_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
