@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from jetspect.errors import PublishError
 from jetspect.runtime.publishing.beside import Reserve, SeqMark, lock_file
+from jetspect.runtime.publishing.outbox_log import LogState, look
 from jetspect.runtime.publishing.salvage import readable_rows
 
 log = logging.getLogger(__name__)
@@ -198,15 +199,39 @@ class OutboxFile:
 
     def _open(self) -> sqlite3.Connection:
         rebuilt = _beside(self.path, _REBUILT)
-        if rebuilt.exists() and not self.path.exists():  # killed between the two renames of _replace
+        if rebuilt.exists() and not self.path.exists():  # killed between the renames of _replace
+            self._move_log_aside(max(self.damaged(), default=None))
             rebuilt.rename(self.path)
+        state = self._look_at_log()
+        if state.damage:
+            raise _Damaged(state.damage)
         try:
-            return self._connect(self.path)
+            db = self._connect(self.path)
         except sqlite3.Error as error:
             # Whoever has a mark was an outbox; anything else may be a file of somebody else.
             if _is_damage(error) and self.mark.bound:
                 raise _Damaged(str(error)) from error
             raise
+        if state.doubtful:
+            log.warning("outbox %s: its last write was cut off; seq goes on after %d", self.path, self.mark.bound)
+            _count_on(db, self.mark.bound)
+        return db
+
+    def _look_at_log(self) -> LogState:
+        """Look at the log before SQLite does: it would drop what is behind damage without a word."""
+        try:
+            return look(_beside(self.path, "-wal")) if self.mark.bound else LogState()
+        except OSError as error:
+            raise PublishError(
+                f"outbox {self.path} cannot be read ({error.strerror or error}); check the owner of its -wal file"
+            ) from error
+
+    def _move_log_aside(self, aside: Path | None) -> None:
+        """Keep SQLite from reading the log of a file that was moved aside into the one that takes its place."""
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                old = _beside(self.path, suffix)
+                old.rename(_beside(aside, suffix)) if aside is not None else old.unlink()
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
@@ -234,8 +259,7 @@ class OutboxFile:
         last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         if (last is None and bound) or (last is not None and last[0] < bound - SeqMark.STEP):
             # A new file, or an older copy that came back: what it has not seen may have been sent.
-            db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
-            db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (bound,))
+            _count_on(db, bound)
 
     def _replace(self, problem: str) -> None:
         """Build a new file from every row that can be read, then move the damaged one aside; a kill loses neither."""
@@ -243,9 +267,8 @@ class OutboxFile:
         try:
             _remove(rebuilt)
             kept, unsent = self._rebuild(rebuilt)
-            for suffix in ("-wal", "-shm", ""):
-                with suppress(FileNotFoundError):
-                    _beside(self.path, suffix).rename(_beside(aside, suffix))
+            self.path.rename(aside)  # first: while it is away, a kill shows at the next start
+            self._move_log_aside(aside)
             rebuilt.rename(self.path)
         except (OSError, sqlite3.Error) as error:
             raise PublishError(
@@ -288,6 +311,12 @@ class OutboxFile:
                 "move it aside, with its -wal and -shm files, and start again"
             )
         return PublishError(f"outbox {self.path} cannot be used ({text}); check that its folder can be written")
+
+
+def _count_on(db: sqlite3.Connection, bound: int) -> None:
+    """Give no ``seq`` up to ``bound`` any more."""
+    db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
+    db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (bound,))
 
 
 def _is_damage(error: Exception) -> bool:
