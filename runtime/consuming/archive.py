@@ -64,7 +64,7 @@ class Archive:
             holes = [(first, last) for first, last in row["missing"]]
             at = row["newest_at"]
             newest_at = at.replace(tzinfo=timezone.utc) if at and at.tzinfo is None else at
-            ledger = StationLedger(row["first_seq"], row["last_seq"], holes, row["gone"], newest_at)
+            ledger = StationLedger(row["first_seq"], row["last_seq"], holes, row["gone"], newest_at, row["outbox_id"])
             stations[row["topic"]] = ledger
             self._saved[row["topic"]] = station_row(row["topic"], ledger)
         return ResultReader(stations, from_first=from_first)
@@ -158,6 +158,10 @@ class Archive:
                 f"{self.where} has the tables of version {found}, this jetspect writes version {VERSION}; "
                 "install the jetspect that wrote it or name another database"
             )
+        stations = self._tables.stations.name
+        if "outbox_id" not in {column["name"] for column in sa.inspect(connection).get_columns(stations)}:
+            # Made by a jetspect that did not have it yet; that one goes on writing without it.
+            connection.execute(sa.text(f"ALTER TABLE {stations} ADD COLUMN outbox_id TEXT"))
 
     def _try_rights(self, connection: Connection) -> None:
         """Write nothing into every table: it is refused as something would be."""

@@ -88,7 +88,8 @@ class ResultReader:
         ledger = self.stations.get(topic)
         if ledger is None:
             ledger = self.stations[topic] = StationLedger(first=1 if self._from_first else 0)
-        return Received(topic, payload, message, noted=ledger.note(message.seq, message.frame.inspected_at))
+        noted = ledger.note(message.seq, message.frame.inspected_at, message.outbox_id)
+        return Received(topic, payload, message, noted=noted)
 
 
 def parse(topic: str, payload: bytes) -> Received:

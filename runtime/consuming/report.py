@@ -46,7 +46,10 @@ def news(received: Received) -> list[str]:
     if noted.closed:
         told.append(f"{where}: gap closed, {spell([noted.closed])} came late")
     if noted.given_up:
-        told.append(f"{where}: too many gaps; no longer waited for: {spell(noted.given_up)}")
+        why = (
+            "missing of the count before, will never come" if noted.restarted else "too many gaps; no longer waited for"
+        )
+        told.append(f"{where}: {why}: {spell(noted.given_up)}")
     return told
 
 

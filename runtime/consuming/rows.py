@@ -91,6 +91,7 @@ def station_row(topic: str, ledger: StationLedger) -> Row:
         "missing": [list(span) for span in ledger.holes],
         "gone": ledger.gone,
         "newest_at": ledger.newest_at,
+        "outbox_id": ledger.outbox_id,
     }
 
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 # outbox: written once. delivery: what changes, apart from the payloads, because SQLite rewrites a whole row to change one
 # column. acked_at: NULL while the broker has not acknowledged. connection: whether the last one ended in good order.
-# receipt: up to where a consumer has everything.
+# receipt: up to where a consumer has everything. count: which count of seq this is, as beside in the mark.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -43,6 +43,7 @@ CREATE TRIGGER IF NOT EXISTS outbox_deleted AFTER DELETE ON outbox BEGIN
 END;
 CREATE TABLE IF NOT EXISTS connection (id INTEGER PRIMARY KEY CHECK (id = 1), sound INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS receipt (consumer TEXT PRIMARY KEY, up_to_seq INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS count (id INTEGER PRIMARY KEY CHECK (id = 1), outbox_id TEXT NOT NULL);
 """
 _COLUMNS = ("seq", "event_id", "topic", "payload", "created_at")
 _FEW_PAGES = 200
@@ -260,6 +261,10 @@ class OutboxFile:
         if (last is None and bound) or (last is not None and last[0] < bound - SeqMark.STEP):
             # A new file, or an older copy that came back: what it has not seen may have been sent.
             _count_on(db, bound)
+        known = db.execute("SELECT outbox_id FROM count").fetchone()
+        name = self.mark.name(known[0] if known else "")
+        if known is None or known[0] != name:
+            db.execute("INSERT OR REPLACE INTO count (id, outbox_id) VALUES (1, ?)", (name,))
 
     def _replace(self, problem: str) -> None:
         """Build a new file from every row that can be read, then move the damaged one aside; a kill loses neither."""

@@ -6,8 +6,8 @@ cut off, wrong for damage. The two differ in what lies behind that frame. The fo
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import numpy.typing as npt
 U32 = npt.NDArray[np.uint32]
 _HEADER, _FRAME = 32, 24  # bytes of the file's header, and of a frame's before its page
 _MAGIC = 0x377F0682  # one more: sums are over big-endian words
-_AT_ONCE = 256  # frames
 _GENERATIONS = 1 << 20  # the first salt counts up each time the log begins anew
 
 
@@ -51,13 +50,9 @@ class _Log:
         fields = np.ascontiguousarray(self.frames[:, :_FRAME]).view(">u4").astype(np.uint32)
         self.commits, self.salts, self.stored = fields[:, 1] != 0, fields[:, 2:4], fields[:, 4:6]
         self.power, weights = _weights(1 + self.page // 8)
-        self.sums = np.concatenate([np.zeros((0, 2), np.uint32), *self._sums(weights)])
-
-    def _sums(self, weights: U32) -> Iterator[U32]:
-        for start in range(0, len(self.frames), _AT_ONCE):
-            some = self.frames[start : start + _AT_ONCE]
-            summed = np.concatenate([some[:, :8], some[:, _FRAME:]], axis=1).view(self.words).astype(np.uint32)
-            yield np.stack([(summed * row).sum(axis=1, dtype=np.uint32) for row in weights], axis=1)
+        words = self.frames.view(self.words)  # six of the head, of which two count, and the page
+        self.sums: U32 = np.einsum("ij,kj->ik", words[:, 6:], weights[:, 2:]).astype(np.uint32)
+        self.sums += np.einsum("ij,kj->ik", words[:, :2], weights[:, :2]).astype(np.uint32)
 
     @property
     def salt(self) -> U32:
@@ -130,6 +125,7 @@ def _after(power: U32, before: U32) -> U32:
     return np.stack([(before * row).sum(axis=1, dtype=np.uint32) for row in power], axis=1)
 
 
+@functools.cache
 def _weights(steps: int) -> tuple[U32, U32]:
     """Return the checksum's recurrence as products modulo 2**32.
 

@@ -68,6 +68,19 @@ def test_counts_of_stations_come_back(database: str) -> None:
     archive.close()
 
 
+def test_an_archive_from_before_counts_had_names_goes_on(database: str, query: Query) -> None:
+    archive = Archive(database)
+    store(archive, archive.load(), result(1))
+    archive.close()
+    query(database, "ALTER TABLE jetspect_stations DROP COLUMN outbox_id")
+    for _ in range(2):
+        archive = Archive(database)
+        reader = archive.load()
+        store(archive, reader, changed(3, outbox_id="a"))
+        archive.close()
+    assert query(database, "SELECT last_seq, outbox_id FROM jetspect_stations") == [(3, "a")]
+
+
 def test_what_cannot_be_a_row_is_kept_apart_and_holds_up_nothing(database: str, query: Query) -> None:
     """JSON allows more than a database does: NUL in a text, NaN, numbers of more than 64 bits."""
     archive, reader = Archive(database), ResultReader()
