@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -246,11 +247,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _hint(error: Exception) -> str:
-    text = str(error)
+    text = _first_line(error)  # without the statement and what was to be written
     if "permission denied" in text or "readonly" in text:
         return "give its user the right to create and write these tables"
     if "locked" in text:
         return "another program holds it; end that"
-    if "full" in text or "No space" in text:
+    if re.search("disk.*full|No space", text):
         return "free space on its disk"
     return "check --database, that it runs and who may connect"

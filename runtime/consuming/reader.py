@@ -16,6 +16,7 @@ from jetspect.runtime.publishing.result_message import ResultMessage
 _REMEMBERED = 100_000
 _LARGEST_SEQ = 2**63 - 1
 _LONGEST_ID = 128
+_LONGEST_TOPIC = 512  # a station's has 400 at most; an index of PostgreSQL takes 2,700 bytes
 _NOTHING = Noted()
 _OURS = str(ResultMessage.model_fields["schema_id"].default)
 
@@ -94,6 +95,9 @@ class ResultReader:
 
 def parse(topic: str, payload: bytes) -> Received:
     """Read one payload by itself."""
+    if len(topic) > _LONGEST_TOPIC or "\0" in topic:
+        fault = f"topic: that of a result has at most {_LONGEST_TOPIC} characters, this one has {len(topic)}"
+        return Received(topic, payload, None, fault=fault)
     try:
         message = ResultMessage.model_validate_json(payload)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from jetspect.runtime.consuming.reader import Received
 from jetspect.runtime.publishing.result_message import ResultMessage
 
 Row = dict[str, Any]
+_LARGEST = 2**63 - 1
 _LONGEST_PART = 512  # an index of PostgreSQL takes 2,700 bytes
 
 
@@ -89,7 +90,7 @@ def station_row(topic: str, ledger: StationLedger) -> Row:
         "last_seq": ledger.last,
         "up_to_seq": ledger.up_to,
         "missing": [list(span) for span in ledger.holes],
-        "gone": ledger.gone,
+        "gone": min(ledger.gone, _LARGEST),
         "newest_at": ledger.newest_at,
         "outbox_id": ledger.outbox_id,
     }

@@ -16,7 +16,7 @@ from delivery import ADDRESS, inspection
 from postgres import Postgres
 
 from jetspect.errors import ArchiveError, InputError
-from jetspect.runtime.consuming.archive import Archive
+from jetspect.runtime.consuming.archive import Archive, _hint
 from jetspect.runtime.consuming.reader import ResultReader
 from jetspect.runtime.publishing.describing import result_message
 from jetspect.runtime.publishing.result_message import EvidenceRef
@@ -102,6 +102,41 @@ def test_what_cannot_be_a_row_is_kept_apart_and_holds_up_nothing(database: str, 
     }
     assert set(rejected) == set(strange)
     assert "install a newer one" in rejected[strange[5]]
+
+
+def test_a_topic_that_no_index_takes_wedges_nothing(database: str, query: Query) -> None:
+    """What somebody publishes under a station's filter must not stop the archive of all others."""
+    level = "".join(f"{n:x}" for n in range(10_000))[:4000]  # an index packs what repeats itself
+    archive, reader = Archive(database), ResultReader()
+    topics = (f"jetspect/v1/s/a/l/{level}/result", "a\0b/result", f"{'x' * 505}/result", TOPIC)
+    for number, topic in enumerate(topics, 1):
+        store(archive, reader, changed(number, event_id=f"e{number}"), topic=topic)
+    archive.close()
+    assert query(database, "SELECT seq FROM jetspect_results ORDER BY seq") == [(3,), (4,)]
+    assert query(database, "SELECT last_seq FROM jetspect_stations ORDER BY last_seq") == [(3,), (4,)]
+    (reason,), _ = query(database, "SELECT reason FROM jetspect_rejected ORDER BY length(topic) DESC")
+    assert reason == "topic: that of a result has at most 512 characters, this one has 4025"
+
+
+def test_gaps_beyond_all_bounds_wedge_nothing(database: str, query: Query) -> None:
+    archive, reader = Archive(database), ResultReader()
+    for number, (seq, count) in enumerate(((1, "a"), (2**63 - 1, "a"), (1, "b"), (2**63 - 1, "b"), (1, "c"))):
+        store(archive, reader, changed(seq, event_id=f"e{number}", outbox_id=count))
+    archive.close()
+    assert query(database, "SELECT gone FROM jetspect_stations") == [(2**63 - 1,)]
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("could not extend file: No space left on device", "free space on its disk"),
+        ("database or disk is full", "free space on its disk"),
+        ('relation "full_time" does not exist', "check --database"),
+    ],
+)
+def test_only_a_full_disk_is_called_full(said: str, hint: str) -> None:
+    error = sa.exc.OperationalError("INSERT", {"part": "full"}, Exception(said))
+    assert _hint(error).startswith(hint)
 
 
 def test_nul_in_a_text_is_kept_one_way_or_the_other(database: str, query: Query) -> None:
