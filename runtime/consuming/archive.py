@@ -23,7 +23,7 @@ from jetspect.runtime.consuming.tables import VERSION, require_sqlalchemy, table
 from jetspect.runtime.frames import utc_now
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import URL, Connection, Engine, Table
 
 log = logging.getLogger(__name__)
 _BUSY_S = 5.0
@@ -44,7 +44,7 @@ class Archive:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         self._tables = tables()
-        self.where = self._engine.url.render_as_string(hide_password=True)
+        self.where = _shown(self._engine.url)
         self._insert = _inserter(self._engine)
         self._saved: dict[str, Row] = {}
         self.stored = self.rejected = 0
@@ -214,6 +214,12 @@ def _engine(url: str) -> Engine:
         return sa.create_engine(parsed, pool_pre_ping=True, connect_args=own)
     except ImportError as error:
         raise MissingDependencyError("psycopg", "PostgreSQL", "pip install 'jetspect[archive]'") from error
+
+
+def _shown(url: URL) -> str:
+    """Return a URL without what may be secret in it: the values of its keys too."""
+    plain = url.set(query=dict.fromkeys(url.query, "...")) if url.query else url
+    return plain.render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -84,13 +85,11 @@ def test_an_archive_from_before_counts_had_names_goes_on(database: str, query: Q
 def test_what_cannot_be_a_row_is_kept_apart_and_holds_up_nothing(database: str, query: Query) -> None:
     """JSON allows more than a database does: NUL in a text, NaN, numbers of more than 64 bits."""
     archive, reader = Archive(database), ResultReader()
-    frame = json.loads(result(1))["frame"]
     strange = [
         b"\x00\xff",
         changed(2, tiles=10**400).replace(b"1" + b"0" * 400, b"1" * 5000),
         changed(3, defects_truncated=2**70),
         changed(4, timings_ms={"total": float("nan")}),
-        changed(5, frame={**frame, "part_id": "x" * 513}),
         changed(6, schema_id="jetspect.result/9"),
     ]
     store(archive, reader, result(1), *strange, result(9))
@@ -101,7 +100,25 @@ def test_what_cannot_be_a_row_is_kept_apart_and_holds_up_nothing(database: str, 
         bytes(payload): reason for payload, reason in query(database, "SELECT payload, reason FROM jetspect_rejected")
     }
     assert set(rejected) == set(strange)
-    assert "install a newer one" in rejected[strange[5]]
+    assert "install a newer one" in rejected[strange[4]]
+
+
+def test_a_part_id_that_no_index_takes_is_cut_and_kept_whole_in_the_message(database: str, query: Query) -> None:
+    """A station sends up to 4,096 characters and takes a receipt as a promise: such a result is one like any other."""
+    frame = json.loads(result(1))["frame"]
+    many = "".join(chr(0x20000 + n) for n in range(4095))  # four bytes each, and nothing repeats itself
+    parts = ["x" * 512, "x" * 513, many + "a", many + "b"]
+    archive = Archive(database)
+    store(archive, ResultReader(), *(changed(n, frame={**frame, "part_id": part}) for n, part in enumerate(parts, 1)))
+    archive.close()
+    rows = query(database, "SELECT part_id, message FROM jetspect_results ORDER BY seq")
+    short = [part for part, _ in rows]
+    assert short[0] == parts[0]
+    assert short[1] == "x" * 447 + "…" + hashlib.sha256(b"x" * 513).hexdigest()
+    assert [len(part) for part in short] == [512] * 4
+    assert len(set(short)) == 4
+    whole = [message if isinstance(message, dict) else json.loads(message) for _, message in rows]
+    assert [message["frame"]["part_id"] for message in whole] == parts
 
 
 def test_a_topic_that_no_index_takes_wedges_nothing(database: str, query: Query) -> None:
@@ -180,6 +197,14 @@ def test_a_database_that_is_not_there_is_told_without_its_password(tmp_path: Pat
         Archive(f"sqlite:///{tmp_path}/no/folder.db")
     with pytest.raises(ArchiveError, match="Connection refused") as told:
         Archive("postgresql://u:hunter2@127.0.0.1:1/d")
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize("key", ["password", "sslpassword", "passfile", "options"])
+def test_no_key_of_a_url_is_told(key: str) -> None:
+    with pytest.raises(ArchiveError) as told:
+        Archive(f"postgresql://u@127.0.0.1:1/d?{key}=hunter2")
+    assert str(told.value).startswith(f"postgresql+psycopg://u@127.0.0.1:1/d?{key}=... cannot be used")
     assert "hunter2" not in str(told.value)
 
 
