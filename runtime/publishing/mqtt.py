@@ -103,6 +103,19 @@ class MqttPublisher(Link):
         triggers = 0 if self._triggers is None else self._triggers.refused
         return self._commands.refused + self._intake.dropped + triggers
 
+    def alarms(self) -> tuple[str, ...]:
+        """What needs a person, as 'kind: what happened and what to do'."""
+        return (*super().alarms(), *([f"result_too_large: {self._over_limit()}"] if self._too_large else []))
+
+    def _over_limit(self) -> str:
+        found = self._too_large
+        seq, size = next(reversed(found.items()))
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return (
+            f"result {seq}{more} of {size} bytes is larger than the {self._largest} that {self._settings.where} takes; "
+            "nothing is lost, it waits in the outbox: raise the broker's limit and restart it"
+        )
+
     def health(self, message: HealthMessage) -> None:
         """Publish counters at QoS 0; lost while the broker is away."""
         self._tell(self._topics.health, message.payload())
@@ -139,6 +152,7 @@ class MqttPublisher(Link):
         self._hold_until = 0.0
         self._limit = self._window = self._settings.max_inflight
         self._largest = 0  # bytes of a packet; 0: no limit
+        self._too_large: dict[int, int] = {}  # seq -> bytes
 
     def _prepare(self, client: paho.Client, events: queue.SimpleQueue[Event]) -> dict[str, Any]:
         def on_publish(c: paho.Client, data: Any, mid: int, code: ReasonCode, properties: Properties) -> None:
@@ -270,13 +284,8 @@ class MqttPublisher(Link):
                 return
             if self._largest and len(row.payload) + len(row.topic) + _HEADER_BYTES > self._largest:
                 self._put_off[row.seq] = float("inf")
-                log.error(
-                    "result %d has %d bytes, %s takes %d; it stays in the outbox: raise the broker's limit",
-                    row.seq,
-                    len(row.payload),
-                    self._settings.where,
-                    self._largest,
-                )
+                self._too_large = {**self._too_large, row.seq: len(row.payload)}  # read from other threads
+                log.error("%s", self._over_limit())
                 continue
             extra = ResultProperties(row.seq, row.event_id) if self._settings.protocol == "5" else None
             info = client.publish(row.topic, row.payload, qos=1, properties=extra)
