@@ -17,6 +17,7 @@ _REMEMBERED = 100_000
 _LARGEST_SEQ = 2**63 - 1
 _LONGEST_ID = 128
 _LONGEST_TOPIC = 512  # a station's has 400 at most; an index of PostgreSQL takes 2,700 bytes
+_LONGEST_TOLD = 300
 _NOTHING = Noted()
 _OURS = str(ResultMessage.model_fields["schema_id"].default)
 
@@ -114,6 +115,11 @@ def parse(topic: str, payload: bytes) -> Received:
         fault = f"event_id: an event_id has 1 to {_LONGEST_ID} characters, this one has {len(message.event_id)}"
         return Received(topic, payload, None, fault=fault)
     return Received(topic, payload, message)
+
+
+def plain(text: str) -> str:
+    """Whoever publishes chooses the text: no control characters, and no end of it."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST_TOLD])
 
 
 def sibling(topic: str, leaf: str) -> str:
