@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jetspect.errors import ArchiveError, InputError, MissingDependencyError
 from jetspect.runtime.consuming.ledger import StationLedger
-from jetspect.runtime.consuming.reader import Received, ResultReader
+from jetspect.runtime.consuming.reader import Received, ResultReader, plain
 from jetspect.runtime.consuming.rows import (
     Row,
     defect_rows,
@@ -111,7 +111,9 @@ class Archive:
             tried.rollback()
             if len(batch) == 1:
                 self._put(connection, self._tables.rejected, [rejected_row(batch[0], _first_line(error), at)])
-                log.warning("a message on %s goes to jetspect_rejected: %s", batch[0].topic, _first_line(error))
+                log.warning(
+                    "a message on %s goes to jetspect_rejected: %s", plain(batch[0].topic), plain(_first_line(error))
+                )
                 return 0, 1
         # One of them is refused; halves find it in few steps.
         half = len(batch) // 2
