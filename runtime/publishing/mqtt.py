@@ -17,6 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from jetspect import __version__
 from jetspect.runtime.frames import utc_now
+from jetspect.runtime.publishing.aside import Aside
 from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
 from jetspect.runtime.publishing.commands import Commands, CommandSettings
 from jetspect.runtime.publishing.health_message import HealthMessage
@@ -25,6 +26,7 @@ from jetspect.runtime.publishing.link import Event, Link
 from jetspect.runtime.publishing.messages import MetaMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
 from jetspect.runtime.publishing.properties import ResultProperties
+from jetspect.runtime.publishing.requests import ReplayReply
 from jetspect.runtime.publishing.slots_message import ShadowMessage
 from jetspect.runtime.publishing.topics import Topics
 from jetspect.runtime.publishing.triggers import Trigger, Triggers
@@ -74,6 +76,8 @@ class MqttPublisher(Link):
         self._outbox, self._topics, self._meta = outbox, topics, meta
         allowed = commands or CommandSettings()
         self._commands = Commands(allowed, outbox, topics)
+        # Away from the link's thread: each may wait for the disk, and a trigger must not.
+        self._asked: Aside[ReplayReply | None] = Aside("jetspect-commands", self._wake)
         self._intake = Intake(allowed.max_bytes, allowed.per_s)
         self._triggers = Triggers(trigger, allowed.max_bytes) if trigger is not None else None
         self._largest_request = allowed.max_bytes + _TOPIC_BYTES
@@ -166,7 +170,7 @@ class MqttPublisher(Link):
                 return
             payload = bytes(message.payload)
             if message.topic == self._topics.trigger:
-                events.put(("trigger", payload))
+                events.put(("trigger", (payload, time.monotonic())))
             else:
                 self._intake.put(message.topic, payload)
 
@@ -203,7 +207,7 @@ class MqttPublisher(Link):
         self._take_answers([detail for kind, detail in events if kind == "answer"])
         for kind, detail in events:
             if kind == "trigger":
-                self._start_picture(client, detail)
+                self._start_picture(client, *detail)
             elif kind == "subscribed" and any(code.is_failure for code in detail):
                 log.error("%s refuses the subscription to commands; check its access list", self._settings.where)
         if self._client is not None:
@@ -213,21 +217,25 @@ class MqttPublisher(Link):
             self._carry_out(client)
             self._send(client)
 
-    def _start_picture(self, client: paho.Client, payload: bytes) -> None:
+    def _start_picture(self, client: paho.Client, payload: bytes, came_at: float) -> None:
         if self._triggers is None:
             return
-        reply = self._triggers.handle(Asked(self._topics.trigger, payload, len(payload)))
+        asked = Asked(self._topics.trigger, payload, len(payload))
+        reply = self._triggers.handle(asked, time.monotonic() - came_at)
         if self._client is not None and len(self._own) < _MOST_REPLIES:
             self._own[client.publish(self._topics.trigger_reply, reply.payload(), qos=1).mid] = "reply"
 
     def _carry_out(self, client: paho.Client) -> None:
-        """Answer requests whose turn it is, as far as the broker takes answers now."""
-        while len(self._inflight) + len(self._own) < self._limit and (asked := self._intake.take()) is not None:
-            reply = self._commands.handle(asked)
-            if reply is not None:
-                self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
-                if reply.queued:
-                    self._next = 0  # what was asked for stands before what went out last
+        """Answer requests whose turn it is, one at a time, as far as the broker takes answers now."""
+        if self._asked.busy and not self._asked.done:
+            return
+        reply = self._asked.take() if self._asked.busy else None
+        if reply is not None:
+            self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
+            if reply.queued:
+                self._next = 0  # what was asked for stands before what went out last
+        if len(self._inflight) + len(self._own) < self._limit and (asked := self._intake.take()) is not None:
+            self._asked.start(lambda: self._commands.handle(asked))
 
     def _take_answers(self, answers: list[tuple[int, ReasonCode]]) -> None:
         acked = []
