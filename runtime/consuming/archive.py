@@ -256,7 +256,7 @@ def _first_line(error: Exception) -> str:
 
 def _hint(error: Exception) -> str:
     text = _first_line(error)  # without the statement and what was to be written
-    if "permission denied" in text or "readonly" in text:
+    if "permission denied" in text or "readonly" in text or "must be owner" in text:
         return "give its user the right to create and write these tables"
     if "locked" in text:
         return "another program holds it; end that"

@@ -218,7 +218,8 @@ class Link:
         reason = self._trial.take()
         if reason and not self._stopping.is_set():
             self._renewal.refused(reason)
-        return not reason
+        # Where the connection broke meanwhile, the next one may have proven it already.
+        return not reason and self._renewal.newest is not self._renewal.proven
 
     def _turn(self, client: paho.Client, timeout_s: float) -> bool:
         """Handle everything that has happened, waiting for something; False once the connection is gone."""

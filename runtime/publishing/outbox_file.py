@@ -221,7 +221,8 @@ class OutboxFile:
     def _look_at_log(self) -> LogState:
         """Look at the log before SQLite does: it would drop what is behind damage without a word."""
         try:
-            return look(_beside(self.path, "-wal")) if self.mark.bound else LogState()
+            ours = self.mark.bound and self.path.exists()  # SQLite throws away a log without its file
+            return look(_beside(self.path, "-wal")) if ours else LogState()
         except OSError as error:
             raise PublishError(
                 f"outbox {self.path} cannot be read ({error.strerror or error}); check the owner of its -wal file"

@@ -114,6 +114,14 @@ def test_damage_in_the_last_write_looks_like_a_cut_and_costs_no_seq(dead: tuple[
         assert put(outbox)[0] > max(events)
 
 
+def test_a_damaged_log_without_its_file_stops_no_station(dead: tuple[Path, dict[int, str]]) -> None:
+    path, events = dead
+    noise(path, 32 + 20 * FRAME + 500, 100)
+    path.unlink()
+    with Outbox(path) as outbox:
+        assert put(outbox)[0] > max(events)
+
+
 @pytest.mark.parametrize("left", [0, 10, 32, 32 + 24, 32 + 30 * FRAME + 24, 32 + 30 * FRAME + 3000])
 def test_a_torn_end_is_no_damage(dead: tuple[Path, dict[int, str]], left: int) -> None:
     """As a kill in the middle of a write leaves it; what stands before is there."""
