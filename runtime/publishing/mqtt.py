@@ -109,10 +109,10 @@ class MqttPublisher(Link):
 
     def alarms(self) -> tuple[str, ...]:
         """What needs a person, as 'kind: what happened and what to do'."""
-        return (*super().alarms(), *([f"result_too_large: {self._over_limit()}"] if self._too_large else []))
+        found = self._too_large  # replaced by the link's thread at any time
+        return (*super().alarms(), *([f"result_too_large: {self._over_limit(found)}"] if found else []))
 
-    def _over_limit(self) -> str:
-        found = self._too_large
+    def _over_limit(self, found: dict[int, int]) -> str:
         seq, size = next(reversed(found.items()))
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         return (
@@ -293,7 +293,7 @@ class MqttPublisher(Link):
             if self._largest and len(row.payload) + len(row.topic) + _HEADER_BYTES > self._largest:
                 self._put_off[row.seq] = float("inf")
                 self._too_large = {**self._too_large, row.seq: len(row.payload)}  # read from other threads
-                log.error("%s", self._over_limit())
+                log.error("%s", self._over_limit(self._too_large))
                 continue
             extra = ResultProperties(row.seq, row.event_id) if self._settings.protocol == "5" else None
             info = client.publish(row.topic, row.payload, qos=1, properties=extra)
