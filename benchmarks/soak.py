@@ -74,7 +74,6 @@ class Faults:
     broker: Mosquitto
     random: random.Random
     done: Counter[str] = field(default_factory=Counter)
-    broker_at: list[float] = field(default_factory=list)
 
     def run(self, stop: threading.Event) -> None:
         """Inject a fault every few seconds until stopped; everything stands again afterwards."""
@@ -97,13 +96,11 @@ class Faults:
         self.camera.start()
 
     def _broker_killed(self, stop: threading.Event) -> None:
-        self.broker_at.append(time.monotonic())
         self.broker.kill()
         stop.wait(self.random.uniform(0.1, 4))
         self.broker.start()
 
     def _broker_hangs(self, stop: threading.Event) -> None:
-        self.broker_at.append(time.monotonic())
         self.broker.pause()
         stop.wait(self.random.uniform(0.5, 9))
         self.broker.go_on()
@@ -159,7 +156,12 @@ def soak(seconds: float, seed: int, folder: Path, *, bundle: Path = BUNDLE) -> O
         for part in (station, camera, broker):
             part.kill()
     ledger = balance(
-        controller.sent, _recorded(log), controller.received, controller.repeated, controller.health, faults.broker_at
+        controller.sent,
+        _recorded(log),
+        controller.received,
+        controller.repeated,
+        controller.health,
+        controller.connections,
     )
     return Outcome(seconds, seed, dict(sorted(faults.done.items())), ledger, usage(samples), code)
 
@@ -199,7 +201,9 @@ def _recorded(log: Path) -> list[dict[str, Any]]:
 
 
 def _settled(controller: Controller, log: Path) -> bool:
-    """Whether everything that was accepted is recorded, and everything recorded received."""
+    """Whether the broker took every trigger, everything that was accepted is recorded, and everything recorded received."""
+    if not controller.note_pubacks():
+        return False
     recorded = _recorded(log)
     parts = {r["frame"]["part_id"] for r in recorded}
     accepted = {part for part, sent in list(controller.sent.items()) if sent.answer == "accepted"}
@@ -207,8 +211,9 @@ def _settled(controller: Controller, log: Path) -> bool:
 
 
 def _counted(controller: Controller, log: Path) -> bool:
-    """Whether the last health message was sent after the last result."""
-    return int(controller.health.get("inspected", -1)) >= len(_recorded(log))
+    """Whether the last health message was sent after the last result, and after that was delivered."""
+    health = controller.health
+    return int(health.get("inspected", -1)) >= len(_recorded(log)) and health.get("outbox_pending") == 0
 
 
 def main() -> None:

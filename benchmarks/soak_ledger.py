@@ -9,7 +9,6 @@ from typing import Any
 
 from jetspect.benchmarks.soak_controller import Sent
 
-REACH_S = 15.0  # so long after a broker fault an answer may be lost with it
 CAUSES = {
     "no frame was captured within": "camera sent no frame in time",
     "the trigger did not reach the camera": "camera away when triggered",
@@ -48,7 +47,7 @@ def balance(
     received: Mapping[str, Mapping[str, Any]],
     repeated: int,
     health: Mapping[str, Any],
-    broker_faults: Iterable[float],
+    connections: Iterable[float],
 ) -> Ledger:
     """Hold three accounts against each other: the controller's, the station's own lines, and its counters.
 
@@ -60,16 +59,19 @@ def balance(
         Results as the station printed them, and as they came over the broker, by ``event_id``.
     health
         The station's last health message.
-    broker_faults
-        When the broker was taken away; monotonic seconds, like the times of ``sent``.
+    connections
+        When the station was heard to connect; monotonic seconds, like the times of ``sent``.
     """
-    faults = sorted(broker_faults)
+    connected = sorted(connections)
     answers = Counter(s.answer or "unanswered" for s in sent.values())
     parts = Counter(str(r["frame"]["part_id"]) for r in recorded)
     events = {str(r["event_id"]) for r in recorded}
     reasons = [_cause(r) for r in recorded if r["verdict"] == "UNKNOWN"]
     accepted = {part for part, s in sent.items() if s.answer == "accepted"}
-    lost_answers = [s for part, s in sent.items() if not s.answer and part not in parts]
+    lost = [s for part, s in sent.items() if not s.answer and part not in parts and s.puback == "taken"]
+    published = int(health.get("published", 0))
+    dropped = Counter({cause: int(count) for cause, count in health.get("dropped", {}).items() if count})
+    causes = Counter(str(r["lost_cause"]) for r in recorded if r.get("lost_cause"))
     asked = int(health.get("source", {}).get("triggers", {}).get("asked", 0))
     seqs = sorted(int(r["seq"]) for r in received.values())
     unexplained = {
@@ -81,9 +83,10 @@ def balance(
         "received, not recorded": len(received.keys() - events),
         "gaps in seq": seqs[-1] - seqs[0] + 1 - len(seqs) if seqs else 0,
         "triggers counted by the station that are no result": abs(asked - len(recorded)),
-        "no answer though the broker was there": sum(
-            not any(f - 1 <= s.at <= f + REACH_S for f in faults) for s in lost_answers
-        ),
+        "triggers that the broker never took": sum(not s.puback for s in sent.values()),
+        "no answer though the station was connected": sum(not _lost_with_connection(s, sent, connected) for s in lost),
+        "more results came than were published": max(0, len(received) + repeated - published),
+        "drops counted by the station that are no result": ((dropped - causes) + (causes - dropped)).total(),
         "UNKNOWN for another reason": reasons.count(""),
         "results without the verdict on their part": sum("part" not in r for r in recorded),
     }
@@ -94,12 +97,24 @@ def balance(
         unanswered=answers["unanswered"],
         asked=asked,
         inspected=len(recorded),
-        published=int(health.get("published", 0)),
+        published=published,
         received=len(received),
         repeated=repeated,
         verdicts=dict(sorted(Counter(str(r["verdict"]) for r in recorded).items())),
         unknown_by_cause=dict(sorted(Counter(filter(None, reasons)).items())),
         unexplained={what: count for what, count in unexplained.items() if count},
+    )
+
+
+def _lost_with_connection(lost: Sent, sent: Mapping[str, Sent], connections: Sequence[float]) -> bool:
+    """Whether a trigger that the broker took went with the station's connection.
+
+    Over one connection triggers come in order: where a later one was answered before the station connected anew, this one
+    must have come too.
+    """
+    anew = next((at for at in connections if at > lost.at), None)
+    return anew is not None and not any(
+        other.at > lost.at and other.answer and other.answered_at < anew for other in sent.values()
     )
 
 

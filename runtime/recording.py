@@ -79,7 +79,8 @@ class Recording:
 
         def build(seq: int, event_id: str) -> bytes:
             part = self._merged(inspection, seq, event_id)
-            built.append(result_message(inspection, self._address, seq, event_id, evidence, part))
+            count = self._outbox.outbox_id
+            built.append(result_message(inspection, self._address, seq, event_id, evidence, part, count))
             return built[-1].payload()
 
         warned = False

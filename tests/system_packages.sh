@@ -8,6 +8,8 @@ typelib() { ls /usr/lib/*/girepository-1.0/"$1".typelib /usr/lib/girepository-1.
 gst_plugin() { ls /usr/lib/*/gstreamer-1.0/libgst"$1".so 2>/dev/null | grep -q .; }
 
 has mosquitto || missing="$missing mosquitto"
+# Certificates, a server with an old TLS, and mosquitto's own pins are made with it.
+has openssl || missing="$missing openssl"
 # A database server for the archive.
 { has postgres || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; } || missing="$missing postgresql"
 # For the CUDA kernels on the processor, the stub libraries that TensorRT's Python bindings are imported on, and PyGObject.

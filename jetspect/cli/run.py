@@ -18,6 +18,7 @@ from jetspect.cli.output import VERDICT_STYLE, JsonOption, console, print_json
 from jetspect.errors import JetspectError
 from jetspect.runtime.assembly import build_station
 from jetspect.runtime.config import StationConfig, load_station
+from jetspect.runtime.consuming.reader import plain
 from jetspect.runtime.frames import Frame, LostFrame
 from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.results import Inspection
@@ -120,16 +121,16 @@ def _errors_as_log_lines(as_json: bool) -> Iterator[None]:
 
 def _tell(frame: Frame | LostFrame, inspection: Inspection, message: ResultMessage) -> None:
     verdict = inspection.verdict.value
-    reasons = escape("; ".join(inspection.reasons))
-    time_ms = inspection.timings.total_ms
+    reasons = escape(plain("; ".join(inspection.reasons)))
+    frame_id, time_ms = escape(plain(frame.frame_id)), inspection.timings.total_ms
     console.print(
-        f"{message.seq:>6}  [{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {escape(frame.frame_id)}  {time_ms:.0f} ms  {reasons}"
+        f"{message.seq:>6}  [{VERDICT_STYLE[verdict]}]{verdict:7}[/]  {frame_id}  {time_ms:.0f} ms  {reasons}"
     )
     if message.part is not None and len(message.part.views) > 1:
         whole = message.part
         style = VERDICT_STYLE[whole.verdict.value]
         console.print(
-            f"{'':8}[{style}]{whole.verdict.value:7}[/]  part {escape(whole.part_id)}, {len(whole.views)} frames"
+            f"{'':8}[{style}]{whole.verdict.value:7}[/]  part {escape(plain(whole.part_id))}, {len(whole.views)} frames"
         )
 
 

@@ -10,7 +10,7 @@ import typer
 
 from jetspect.cli.output import JsonOption, console, print_json
 from jetspect.errors import InputError
-from jetspect.runtime.publishing.compatibility import breaking_changes
+from jetspect.runtime.publishing.compatibility import breaking_changes, broken_channels
 from jetspect.runtime.publishing.contract import documents
 from jetspect.runtime.publishing.topics import VERSION
 
@@ -53,12 +53,13 @@ def schema(
 
 
 def _broken(path: Path, old: str | None, new: str) -> list[str]:
-    if old is None or not path.name.endswith(".schema.json"):
+    if old is None:
         return []
+    compare = breaking_changes if path.name.endswith(".schema.json") else broken_channels
     try:
-        return breaking_changes(json.loads(old), json.loads(new))
-    except (json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path} is no JSON Schema ({error}); restore it from the repository") from error
+        return compare(json.loads(old), json.loads(new))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is no document of the contract ({error}); restore it from the repository") from error
 
 
 def _read(path: Path) -> str | None:

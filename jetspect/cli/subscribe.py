@@ -18,7 +18,7 @@ from jetspect.cli.output import VERDICT_STYLE, console
 from jetspect.errors import InputError, PublishError
 from jetspect.runtime.consuming.consumer import Consumer, leaving_on_signals, reply_filter
 from jetspect.runtime.consuming.inbox import Inbox
-from jetspect.runtime.consuming.reader import Received, ResultReader
+from jetspect.runtime.consuming.reader import Received, ResultReader, plain
 from jetspect.runtime.consuming.receipts import Receipts
 from jetspect.runtime.consuming.recovery import Recovery
 from jetspect.runtime.consuming.report import Tally, missing_lines, strangers_line
@@ -168,13 +168,13 @@ def _row(message: ResultMessage) -> tuple[str, ...]:
     station = "/".join((message.station.site, message.station.area, message.station.line, message.station.unit))
     return (
         f"{message.frame.inspected_at:%H:%M:%S}",
-        escape(station),
+        escape(plain(station)),
         str(message.seq),
-        escape(_part(message)),
+        escape(plain(_part(message))),
         f"[{style}]{message.verdict.value}[/]",
         str(len(message.defects)),
         f"{message.timings_ms.get('total', 0):.0f} ms",
-        escape("; ".join(message.reasons)),
+        escape(plain("; ".join(message.reasons))),
     )
 
 

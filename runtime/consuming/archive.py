@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from jetspect.errors import ArchiveError, InputError, MissingDependencyError
 from jetspect.runtime.consuming.ledger import StationLedger
-from jetspect.runtime.consuming.reader import Received, ResultReader
+from jetspect.runtime.consuming.reader import Received, ResultReader, plain
 from jetspect.runtime.consuming.rows import (
     Row,
     defect_rows,
@@ -22,7 +23,7 @@ from jetspect.runtime.consuming.tables import VERSION, require_sqlalchemy, table
 from jetspect.runtime.frames import utc_now
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import URL, Connection, Engine, Table
 
 log = logging.getLogger(__name__)
 _BUSY_S = 5.0
@@ -43,7 +44,7 @@ class Archive:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         self._tables = tables()
-        self.where = self._engine.url.render_as_string(hide_password=True)
+        self.where = _shown(self._engine.url)
         self._insert = _inserter(self._engine)
         self._saved: dict[str, Row] = {}
         self.stored = self.rejected = 0
@@ -64,7 +65,7 @@ class Archive:
             holes = [(first, last) for first, last in row["missing"]]
             at = row["newest_at"]
             newest_at = at.replace(tzinfo=timezone.utc) if at and at.tzinfo is None else at
-            ledger = StationLedger(row["first_seq"], row["last_seq"], holes, row["gone"], newest_at)
+            ledger = StationLedger(row["first_seq"], row["last_seq"], holes, row["gone"], newest_at, row["outbox_id"])
             stations[row["topic"]] = ledger
             self._saved[row["topic"]] = station_row(row["topic"], ledger)
         return ResultReader(stations, from_first=from_first)
@@ -110,7 +111,9 @@ class Archive:
             tried.rollback()
             if len(batch) == 1:
                 self._put(connection, self._tables.rejected, [rejected_row(batch[0], _first_line(error), at)])
-                log.warning("a message on %s goes to jetspect_rejected: %s", batch[0].topic, _first_line(error))
+                log.warning(
+                    "a message on %s goes to jetspect_rejected: %s", plain(batch[0].topic), plain(_first_line(error))
+                )
                 return 0, 1
         # One of them is refused; halves find it in few steps.
         half = len(batch) // 2
@@ -158,6 +161,10 @@ class Archive:
                 f"{self.where} has the tables of version {found}, this jetspect writes version {VERSION}; "
                 "install the jetspect that wrote it or name another database"
             )
+        stations = self._tables.stations.name
+        if "outbox_id" not in {column["name"] for column in sa.inspect(connection).get_columns(stations)}:
+            # Made by a jetspect that did not have it yet; that one goes on writing without it.
+            connection.execute(sa.text(f"ALTER TABLE {stations} ADD COLUMN outbox_id TEXT"))
 
     def _try_rights(self, connection: Connection) -> None:
         """Write nothing into every table: it is refused as something would be."""
@@ -211,6 +218,12 @@ def _engine(url: str) -> Engine:
         raise MissingDependencyError("psycopg", "PostgreSQL", "pip install 'jetspect[archive]'") from error
 
 
+def _shown(url: URL) -> str:
+    """Return a URL without what may be secret in it: the values of its keys too."""
+    plain = url.set(query=dict.fromkeys(url.query, "...")) if url.query else url
+    return plain.render_as_string(hide_password=True)
+
+
 def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None  # SQLAlchemy begins and ends transactions
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
@@ -242,11 +255,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _hint(error: Exception) -> str:
-    text = str(error)
-    if "permission denied" in text or "readonly" in text:
+    text = _first_line(error)  # without the statement and what was to be written
+    if "permission denied" in text or "readonly" in text or "must be owner" in text:
         return "give its user the right to create and write these tables"
     if "locked" in text:
         return "another program holds it; end that"
-    if "full" in text or "No space" in text:
+    if re.search("disk.*full|No space", text):
         return "free space on its disk"
     return "check --database, that it runs and who may connect"

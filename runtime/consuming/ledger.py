@@ -23,7 +23,7 @@ class Noted:
     closed
         A gap that this result filled up.
     given_up
-        Gaps that are no longer waited for, because there are too many.
+        Gaps that are no longer waited for, because there are too many or the station counts anew.
     restarted
         The station counts anew: its outbox was replaced by an empty one.
     """
@@ -55,6 +55,8 @@ class StationLedger:
     """Results that will never come."""
     newest_at: datetime | None = None
     """When the result with the highest ``seq`` was inspected."""
+    outbox_id: str | None = None
+    """Which count of the station this is; None where it is too old to say."""
     _gaps: list[_Gap] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -69,15 +71,17 @@ class StationLedger:
     def missing(self) -> int:
         return sum(b - a + 1 for a, b in self.holes)
 
-    def note(self, seq: int, at: datetime) -> Noted:
+    def note(self, seq: int, at: datetime, outbox_id: str | None = None) -> Noted:
         """Count a result in that was inspected at a time."""
-        restarted = self._counts_anew(seq, at)
+        restarted = self._counts_anew(seq, at, outbox_id)
+        self.outbox_id = outbox_id or self.outbox_id
+        given_up = self.give_up(self.first, self.last) if restarted else ()
         if restarted or not self.first:
-            self.first, self.last, self.holes, self._gaps = seq, seq - 1, [], []
+            self.first, self.last = seq, seq - 1
         if seq > self.last:
             opened = self.expect(seq - 1)
             self.last, self.newest_at = seq, at
-            return Noted(opened, given_up=self._shorten(), restarted=restarted)
+            return Noted(opened, given_up=given_up or self._shorten(), restarted=restarted)
         return Noted(closed=self._fill(seq))
 
     def expect(self, seq: int, *, told: bool = True) -> Span | None:
@@ -104,7 +108,9 @@ class StationLedger:
         self._gaps = [gap for gap in self._gaps if gap.left > 0]
         return tuple(cut)
 
-    def _counts_anew(self, seq: int, at: datetime) -> bool:
+    def _counts_anew(self, seq: int, at: datetime, outbox_id: str | None) -> bool:
+        if self.outbox_id is not None:  # a result without one was kept before the station knew how to say it
+            return outbox_id not in (None, self.outbox_id)
         # A result made after the newest one has a number that was given before: nobody repeats what is not yet made.
         counted = bool(self.first) and self.first <= seq <= self.last and self._hole(seq) is None
         return counted and self.newest_at is not None and at > self.newest_at

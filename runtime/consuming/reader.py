@@ -16,6 +16,8 @@ from jetspect.runtime.publishing.result_message import ResultMessage
 _REMEMBERED = 100_000
 _LARGEST_SEQ = 2**63 - 1
 _LONGEST_ID = 128
+_LONGEST_TOPIC = 512  # a station's has 400 at most; an index of PostgreSQL takes 2,700 bytes
+_LONGEST_TOLD = 300
 _NOTHING = Noted()
 _OURS = str(ResultMessage.model_fields["schema_id"].default)
 
@@ -88,11 +90,15 @@ class ResultReader:
         ledger = self.stations.get(topic)
         if ledger is None:
             ledger = self.stations[topic] = StationLedger(first=1 if self._from_first else 0)
-        return Received(topic, payload, message, noted=ledger.note(message.seq, message.frame.inspected_at))
+        noted = ledger.note(message.seq, message.frame.inspected_at, message.outbox_id)
+        return Received(topic, payload, message, noted=noted)
 
 
 def parse(topic: str, payload: bytes) -> Received:
     """Read one payload by itself."""
+    if len(topic) > _LONGEST_TOPIC or "\0" in topic:
+        fault = f"topic: that of a result has at most {_LONGEST_TOPIC} characters, this one has {len(topic)}"
+        return Received(topic, payload, None, fault=fault)
     try:
         message = ResultMessage.model_validate_json(payload)
     except ValidationError as error:
@@ -109,6 +115,11 @@ def parse(topic: str, payload: bytes) -> Received:
         fault = f"event_id: an event_id has 1 to {_LONGEST_ID} characters, this one has {len(message.event_id)}"
         return Received(topic, payload, None, fault=fault)
     return Received(topic, payload, message)
+
+
+def plain(text: str) -> str:
+    """Whoever publishes chooses the text: no control characters, and no end of it."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST_TOLD])
 
 
 def sibling(topic: str, leaf: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from jetspect.runtime.consuming.ledger import Span, StationLedger, spell
-from jetspect.runtime.consuming.reader import sibling
+from jetspect.runtime.consuming.reader import plain, sibling
 from jetspect.runtime.consuming.receipts import Sends
 from jetspect.runtime.publishing.requests import ReplayCommand, ReplayReply
 
@@ -91,7 +91,7 @@ class Recovery:
         state.request = ""
         if not reply.accepted:
             if reply.reason != state.refused:
-                log.warning("%s refuses a replay: %s", found, reply.reason)
+                log.warning("%s refuses a replay: %s", plain(found), plain(reply.reason))
             state.refused = reply.reason
             return None
         if reply.newest_seq is not None:
@@ -117,7 +117,7 @@ class Recovery:
         if state.tries == _TELL_AFTER:
             log.warning(
                 "no station answers on %s, asked for %s; check that it is online and says commands.replay = true",
-                where,
+                plain(where),
                 spell([span]),
             )
         state.not_before = now + min(AGAIN_S * 2 ** min(state.tries - 1, 10), _LONGEST_WAIT_S)

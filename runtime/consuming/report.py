@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jetspect.runtime.consuming.ledger import StationLedger, spell
-from jetspect.runtime.consuming.reader import Received
+from jetspect.runtime.consuming.reader import Received, plain
 from jetspect.runtime.consuming.recovery import Lost
-
-_LONGEST = 300
 
 
 @dataclass
@@ -46,7 +44,10 @@ def news(received: Received) -> list[str]:
     if noted.closed:
         told.append(f"{where}: gap closed, {spell([noted.closed])} came late")
     if noted.given_up:
-        told.append(f"{where}: too many gaps; no longer waited for: {spell(noted.given_up)}")
+        why = (
+            "missing of the count before, will never come" if noted.restarted else "too many gaps; no longer waited for"
+        )
+        told.append(f"{where}: {why}: {spell(noted.given_up)}")
     return told
 
 
@@ -71,11 +72,6 @@ def strangers_line(tally: Tally) -> str:
     if tally.other_version:
         parts.append(f"{tally.other_version} were results of a version that this jetspect does not know")
     return "; ".join(parts)
-
-
-def plain(text: str) -> str:
-    """Whoever publishes chooses the text: no control characters, and no end of it."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST])
 
 
 def _results(count: int) -> str:

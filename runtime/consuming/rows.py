@@ -12,6 +12,7 @@ from jetspect.runtime.consuming.reader import Received
 from jetspect.runtime.publishing.result_message import ResultMessage
 
 Row = dict[str, Any]
+_LARGEST = 2**63 - 1
 _LONGEST_PART = 512  # an index of PostgreSQL takes 2,700 bytes
 
 
@@ -24,9 +25,6 @@ def result_row(received: Received, message: ResultMessage, at: datetime) -> Row:
         It cannot be a row; the message says why.
     """
     frame, station, model = message.frame, message.station, message.model
-    for name, text in (("topic", received.topic), ("frame.part_id", frame.part_id or "")):
-        if len(text) > _LONGEST_PART:
-            raise ValueError(f"{name}: has {len(text)} characters, {_LONGEST_PART} are allowed")
     try:
         whole = json.loads(received.payload, parse_constant=_no_number)
     except RecursionError as error:
@@ -38,7 +36,7 @@ def result_row(received: Received, message: ResultMessage, at: datetime) -> Row:
         **station.model_dump(),
         "seq": message.seq,
         "frame_id": frame.id,
-        "part_id": frame.part_id,
+        "part_id": None if frame.part_id is None else short_part(frame.part_id),
         "captured_at": frame.captured_at,
         "inspected_at": frame.inspected_at,
         "archived_at": at,
@@ -57,6 +55,14 @@ def result_row(received: Received, message: ResultMessage, at: datetime) -> Row:
         "engine": model.engine,
         "message": whole,
     }
+
+
+def short_part(part_id: str) -> str:
+    """Return what stands in the column for a part; one that no index takes is cut and ends with a digest of the whole."""
+    if len(part_id) <= _LONGEST_PART:
+        return part_id
+    mark = "…" + hashlib.sha256(part_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return part_id[: _LONGEST_PART - len(mark)] + mark
 
 
 def defect_rows(message: ResultMessage) -> list[Row]:
@@ -89,8 +95,9 @@ def station_row(topic: str, ledger: StationLedger) -> Row:
         "last_seq": ledger.last,
         "up_to_seq": ledger.up_to,
         "missing": [list(span) for span in ledger.holes],
-        "gone": ledger.gone,
+        "gone": min(ledger.gone, _LARGEST),
         "newest_at": ledger.newest_at,
+        "outbox_id": ledger.outbox_id,
     }
 
 

@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
 from jetspect.errors import InputError
-from jetspect.runtime.consuming.reader import ResultReader
+from jetspect.runtime.consuming.reader import ResultReader, plain
 from jetspect.runtime.consuming.sparkplug_device import Device
 from jetspect.runtime.consuming.sparkplug_payload import REBIRTH, Metric, asks_for_rebirth, encode, require_protobuf
 from jetspect.runtime.publishing.broker import BrokerSettings
@@ -34,6 +34,8 @@ _NUMBERS = 256  # bdSeq and seq count from 0 to 255 and over again
 
 class SparkplugBridge(Link):
     """Subscribes to stations of a namespace and publishes them as devices ``SITE:AREA:LINE:UNIT`` of a node.
+
+    A ``:`` in a level is written ``%3A`` and a ``%`` ``%25``, so that no two stations are one device.
 
     Raises
     ------
@@ -119,7 +121,7 @@ class SparkplugBridge(Link):
 
     def _take(self, client: paho.Client, topic: str, payload: bytes) -> None:
         *_, site, area, line, unit, leaf = topic.split("/")
-        name = ":".join((site, area, line, unit))
+        name = ":".join(level.replace("%", "%25").replace(":", "%3A") for level in (site, area, line, unit))
         device = self._devices.setdefault(name, Device())
         if leaf == "status":
             self._take_status(client, name, device, payload)
@@ -132,7 +134,7 @@ class SparkplugBridge(Link):
         try:
             online = StatusMessage.model_validate_json(payload).state == "online"
         except ValidationError as error:
-            log.warning("a status of %s is none: %s", name, error.errors(include_url=False)[0]["msg"])
+            log.warning("a status of %s is none: %s", plain(name), error.errors(include_url=False)[0]["msg"])
             return
         if online and not device.born:
             self._publish(client, self._topic("DBIRTH", name), device.metrics())
@@ -144,13 +146,13 @@ class SparkplugBridge(Link):
         if leaf == "result":
             received = self._reader.read(topic, payload)
             if received.message is None:
-                log.warning("%s: not a result (%s)", topic, received.fault)
+                log.warning("%s: not a result (%s)", plain(topic), plain(received.fault))
             fresh = received.message is not None and not received.repeated
             return device.take_result(received.message) if received.message is not None and fresh else []
         try:
             return device.take_health(HealthMessage.model_validate_json(payload))
         except ValidationError as error:
-            log.warning("%s: not a health message (%s)", topic, error.errors(include_url=False)[0]["msg"])
+            log.warning("%s: not a health message (%s)", plain(topic), error.errors(include_url=False)[0]["msg"])
             return []
 
     def _publish(self, client: paho.Client, topic: str, metrics: list[Metric]) -> None:

@@ -24,6 +24,7 @@ class _Station(BaseModel):
     missing: list[tuple[int, int]] = []
     gone: int = 0
     newest_at: Utc | None = None
+    outbox_id: str | None = None
 
 
 class _Content(BaseModel):
@@ -60,7 +61,7 @@ class StateFile:
                 f"state file {self._path} is no state of this jetspect ({fault}); move it aside to begin anew"
             ) from error
         stations = {
-            topic: StationLedger(s.first, s.last, sorted(s.missing), s.gone, s.newest_at)
+            topic: StationLedger(s.first, s.last, sorted(s.missing), s.gone, s.newest_at, s.outbox_id)
             for topic, s in content.stations.items()
         }
         return ResultReader(stations, content.events, from_first=from_first)
@@ -68,7 +69,14 @@ class StateFile:
     def save(self, reader: ResultReader) -> None:
         content = _Content(
             stations={
-                topic: _Station(first=s.first, last=s.last, missing=s.holes, gone=s.gone, newest_at=s.newest_at)
+                topic: _Station(
+                    first=s.first,
+                    last=s.last,
+                    missing=s.holes,
+                    gone=s.gone,
+                    newest_at=s.newest_at,
+                    outbox_id=s.outbox_id,
+                )
                 for topic, s in reader.stations.items()
             },
             events=reader.recent(_EVENTS),

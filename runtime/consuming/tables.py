@@ -103,6 +103,7 @@ def tables() -> Tables:
         *some(json, "missing"),
         *some(sa.BigInteger, "gone"),
         *some(utc, "newest_at", null=True),
+        *some(sa.Text, "outbox_id", null=True),
     )
     rejected = table(
         "rejected",

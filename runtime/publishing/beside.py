@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class SeqMark:
 
     Where the outbox is lost or an old copy of it comes back, counting goes on above the bound: a ``seq`` is never given to
     two results. The bound moves in steps, so that it rarely costs a write; after a loss consumers see a gap up to one step.
+    ``outbox_id`` names the count: it changes only where outbox and mark are lost together, and ``seq`` begins anew.
     """
 
     STEP = 256
@@ -65,16 +67,26 @@ class SeqMark:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.bound = self._read()
+        self.bound, self.outbox_id = self._read()
 
-    def _read(self) -> int:
+    def _read(self) -> tuple[int, str]:
         try:
-            return int(self._path.read_bytes())
+            first, _, rest = self._path.read_text("ascii").partition("\n")
+            bound = int(first)
         except FileNotFoundError:
-            return 0
+            return 0, ""
         except (OSError, ValueError) as error:
             log.error("%s cannot be read (%s); seq goes on from the outbox alone", self._path, error)
-            return 0
+            return 0, ""
+        try:
+            return bound, str(uuid.UUID(rest.strip()))
+        except ValueError:  # written before the count had a name: the outbox knows it, or gets one
+            return bound, ""
+
+    def name(self, known: str) -> str:
+        """Return the count's id: the one that stands here, else the one that the outbox knows, else a new one."""
+        self.outbox_id = self.outbox_id or known or str(uuid.uuid4())
+        return self.outbox_id
 
     def cover(self, seq: int) -> None:
         """Raise the bound to ``seq`` or above, on the disk, before it is used. Raises OSError."""
@@ -84,7 +96,7 @@ class SeqMark:
         # Written in place: a full disk has no room for a second file.
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.pwrite(handle, b"%0*d\n" % (self._WIDTH, bound), 0)
+            os.pwrite(handle, b"%0*d\n%s\n" % (self._WIDTH, bound, self.outbox_id.encode()), 0)
             os.fdatasync(handle)
         finally:
             os.close(handle)

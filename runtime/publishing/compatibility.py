@@ -1,4 +1,4 @@
-"""What a new version of a JSON Schema breaks for those who rely on the old one.
+"""What a new version of a JSON Schema, or of the AsyncAPI document, breaks for those who rely on the old one.
 
 Within one version of the contract a message may only gain fields that may be left out. Everything else breaks someone: a
 consumer that reads a field that is gone, or a recording of old messages that no longer validates. Words may change.
@@ -10,12 +10,37 @@ import json
 from typing import Any
 
 Schema = dict[str, Any]
+_GROWING = ("channels", "operations", "components", "components.messages")
 _WORDS = ("title", "description", "examples", "$comment", "$schema", "$id")
 
 
 def breaking_changes(old: Schema, new: Schema) -> list[str]:
     """Return one line for each change between two schemas of a message that someone may rely on; none: compatible."""
     return _Comparer(old, new).compare(old, new, "")
+
+
+def broken_channels(old: Schema, new: Schema) -> list[str]:
+    """Return one line for each change between two AsyncAPI documents of where, how and as what something is sent.
+
+    Channels and operations may be added. What the messages hold, their schemas say.
+    """
+    return [
+        line
+        for part in ("asyncapi", "defaultContentType", "channels", "operations", "components")
+        for line in _lost(old.get(part), new.get(part), part)
+    ]
+
+
+def _lost(old: Any, new: Any, where: str) -> list[str]:
+    """Compare what was promised; what is added to the named things of a document breaks nobody."""
+    if where == "components.schemas":
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = [line for key in old if key not in _WORDS for line in _lost(old[key], new.get(key), f"{where}.{key}")]
+        if where not in _GROWING:
+            found += [f"{where}.{key}: is new" for key in sorted(new.keys() - old.keys()) if key not in _WORDS]
+        return found
+    return [] if old == new else [f"{where}: was {_shown(old)}, is now {_shown(new)}"]
 
 
 class _Comparer:

@@ -51,6 +51,7 @@ def result_message(
     event_id: str,
     evidence: Sequence[EvidenceRef] = (),
     part: PartResult | None = None,
+    outbox_id: str | None = None,
 ) -> ResultMessage:
     """Put an inspection into the message that is published for it."""
     shot = inspection.shot
@@ -82,6 +83,7 @@ def result_message(
         decision=None if inspection.decision is None else round(inspection.decision, 4),
         lost_cause=None if inspection.lost_cause is None else inspection.lost_cause.value,
         part=None if part is None else _part_info(part),
+        outbox_id=outbox_id,
         throttled=inspection.throttled or None,
     )
 

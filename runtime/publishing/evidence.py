@@ -23,8 +23,8 @@ from jetspect.runtime.settings import LocalPath, Settings
 
 log = logging.getLogger(__name__)
 U8 = npt.NDArray[np.uint8]
-# What this module writes and may delete: a time, a frame's name, for crops a number. Foreign pictures stay.
-_OURS = re.compile(r"\d{8}T\d{12}-[A-Za-z0-9_.-]*\.jpg")
+# What this module writes and may delete: a count, a time, a frame's name, for crops a number. Foreign pictures stay.
+_OURS = re.compile(r"(?:(\d{10,})-)?\d{8}T\d{12}-[A-Za-z0-9_.-]*\.jpg")
 
 
 class EvidenceSettings(Settings):
@@ -57,10 +57,11 @@ class EvidenceStore:
                 if _OURS.fullmatch(draft.name[1:-4]):
                     draft.unlink()
             ours = [p for p in self._folder.glob("*.jpg") if _OURS.fullmatch(p.name)]
-            known = sorted((p.stat().st_mtime_ns, p.name, p.stat().st_size) for p in ours)
+            known = sorted((_age(p), p.name, p.stat().st_size) for p in ours)
         except OSError as error:
             raise self._error(error) from error
         self._files: dict[str, int] = {name: size for _, name, size in known}
+        self._count = known[-1][0][0] if known else 0
         self._bytes = sum(self._files.values())
         self._cap = self._limit = settings.max_mb * 1024 * 1024
         self._lock = threading.Lock()
@@ -91,7 +92,10 @@ class EvidenceStore:
         settings = self._settings
         if inspection.verdict.value not in settings.of:
             return ()
-        stem = f"{inspection.inspected_at:%Y%m%dT%H%M%S%f}-{plain_name(inspection.frame_id)}"
+        with self._lock:
+            self._count += 1
+            count = self._count
+        stem = f"{count:010d}-{inspection.inspected_at:%Y%m%dT%H%M%S%f}-{plain_name(inspection.frame_id)}"
         refs = []
         if settings.overlay_px:
             refs.append(
@@ -154,6 +158,13 @@ class EvidenceStore:
         return PublishError(
             f"evidence folder {self._folder} cannot be written: {error.strerror or error}; free space or check its owner"
         )
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """Order pictures by their count: clocks jump. Those of a jetspect that did not count are older, by their time."""
+    found = _OURS.fullmatch(path.name)
+    count = found[1] if found is not None else None
+    return (int(count), 0) if count else (0, path.stat().st_mtime_ns)
 
 
 def plain_name(name: str) -> str:

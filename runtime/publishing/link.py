@@ -23,6 +23,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from jetspect.errors import PublishError
+from jetspect.runtime.publishing.aside import Aside
 from jetspect.runtime.publishing.broker import BrokerSettings, make_client
 from jetspect.runtime.publishing.reasons import closed_before_login, explain, login_hint
 from jetspect.runtime.publishing.renewal import Renewal
@@ -55,6 +56,7 @@ class Link:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jetspect-mqtt", daemon=True)
         self._renewal = Renewal(settings)  # unusable secrets and certificates show here, at the start
+        self._trial: Aside[str] = Aside("jetspect-trial", self._wake)
         self._renewing = False  # between the old connection and the one with new certificates
         make_client(settings, client_id, clean=clean, login=self._renewal.proven)
         if settings.username is not None and settings.tls is None and not settings.local:
@@ -205,14 +207,19 @@ class Link:
         self._goodbye(client)
 
     def _may_renew(self) -> bool:
-        """Whether there is a new certificate or password, and the broker takes it."""
-        login = self._renewal.due()
-        if login is None:
+        """Whether there is a new certificate or password, and the broker takes it: that is tried while this goes on."""
+        if not self._trial.busy:
+            if (login := self._renewal.due()) is not None:
+                client_id, stopping = f"{self._client_id}.renewal", self._stopping.is_set
+                self._trial.start(lambda: try_login(self._settings, client_id, login, stopping))
             return False
-        reason = try_login(self._settings, f"{self._client_id}.renewal", login, self._stopping.is_set)
+        if not self._trial.done:
+            return False
+        reason = self._trial.take()
         if reason and not self._stopping.is_set():
             self._renewal.refused(reason)
-        return not reason
+        # Where the connection broke meanwhile, the next one may have proven it already.
+        return not reason and self._renewal.newest is not self._renewal.proven
 
     def _turn(self, client: paho.Client, timeout_s: float) -> bool:
         """Handle everything that has happened, waiting for something; False once the connection is gone."""

@@ -17,6 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from jetspect import __version__
 from jetspect.runtime.frames import utc_now
+from jetspect.runtime.publishing.aside import Aside
 from jetspect.runtime.publishing.broker import BrokerSettings, TlsSettings
 from jetspect.runtime.publishing.commands import Commands, CommandSettings
 from jetspect.runtime.publishing.health_message import HealthMessage
@@ -25,6 +26,7 @@ from jetspect.runtime.publishing.link import Event, Link
 from jetspect.runtime.publishing.messages import MetaMessage, StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox, Row
 from jetspect.runtime.publishing.properties import ResultProperties
+from jetspect.runtime.publishing.requests import ReplayReply
 from jetspect.runtime.publishing.slots_message import ShadowMessage
 from jetspect.runtime.publishing.topics import Topics
 from jetspect.runtime.publishing.triggers import Trigger, Triggers
@@ -74,6 +76,8 @@ class MqttPublisher(Link):
         self._outbox, self._topics, self._meta = outbox, topics, meta
         allowed = commands or CommandSettings()
         self._commands = Commands(allowed, outbox, topics)
+        # Away from the link's thread: each may wait for the disk, and a trigger must not.
+        self._asked: Aside[ReplayReply | None] = Aside("jetspect-commands", self._wake)
         self._intake = Intake(allowed.max_bytes, allowed.per_s)
         self._triggers = Triggers(trigger, allowed.max_bytes) if trigger is not None else None
         self._largest_request = allowed.max_bytes + _TOPIC_BYTES
@@ -102,6 +106,19 @@ class MqttPublisher(Link):
         """Requests that were not carried out, whatever the reason."""
         triggers = 0 if self._triggers is None else self._triggers.refused
         return self._commands.refused + self._intake.dropped + triggers
+
+    def alarms(self) -> tuple[str, ...]:
+        """What needs a person, as 'kind: what happened and what to do'."""
+        found = self._too_large  # replaced by the link's thread at any time
+        return (*super().alarms(), *([f"result_too_large: {self._over_limit(found)}"] if found else []))
+
+    def _over_limit(self, found: dict[int, int]) -> str:
+        seq, size = next(reversed(found.items()))
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return (
+            f"result {seq}{more} of {size} bytes is larger than the {self._largest} that {self._settings.where} takes; "
+            "nothing is lost, it waits in the outbox: raise the broker's limit and restart it"
+        )
 
     def health(self, message: HealthMessage) -> None:
         """Publish counters at QoS 0; lost while the broker is away."""
@@ -139,6 +156,7 @@ class MqttPublisher(Link):
         self._hold_until = 0.0
         self._limit = self._window = self._settings.max_inflight
         self._largest = 0  # bytes of a packet; 0: no limit
+        self._too_large: dict[int, int] = {}  # seq -> bytes
 
     def _prepare(self, client: paho.Client, events: queue.SimpleQueue[Event]) -> dict[str, Any]:
         def on_publish(c: paho.Client, data: Any, mid: int, code: ReasonCode, properties: Properties) -> None:
@@ -152,7 +170,7 @@ class MqttPublisher(Link):
                 return
             payload = bytes(message.payload)
             if message.topic == self._topics.trigger:
-                events.put(("trigger", payload))
+                events.put(("trigger", (payload, time.monotonic())))
             else:
                 self._intake.put(message.topic, payload)
 
@@ -189,7 +207,7 @@ class MqttPublisher(Link):
         self._take_answers([detail for kind, detail in events if kind == "answer"])
         for kind, detail in events:
             if kind == "trigger":
-                self._start_picture(client, detail)
+                self._start_picture(client, *detail)
             elif kind == "subscribed" and any(code.is_failure for code in detail):
                 log.error("%s refuses the subscription to commands; check its access list", self._settings.where)
         if self._client is not None:
@@ -199,21 +217,25 @@ class MqttPublisher(Link):
             self._carry_out(client)
             self._send(client)
 
-    def _start_picture(self, client: paho.Client, payload: bytes) -> None:
+    def _start_picture(self, client: paho.Client, payload: bytes, came_at: float) -> None:
         if self._triggers is None:
             return
-        reply = self._triggers.handle(Asked(self._topics.trigger, payload, len(payload)))
+        asked = Asked(self._topics.trigger, payload, len(payload))
+        reply = self._triggers.handle(asked, time.monotonic() - came_at)
         if self._client is not None and len(self._own) < _MOST_REPLIES:
             self._own[client.publish(self._topics.trigger_reply, reply.payload(), qos=1).mid] = "reply"
 
     def _carry_out(self, client: paho.Client) -> None:
-        """Answer requests whose turn it is, as far as the broker takes answers now."""
-        while len(self._inflight) + len(self._own) < self._limit and (asked := self._intake.take()) is not None:
-            reply = self._commands.handle(asked)
-            if reply is not None:
-                self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
-                if reply.queued:
-                    self._next = 0  # what was asked for stands before what went out last
+        """Answer requests whose turn it is, one at a time, as far as the broker takes answers now."""
+        if self._asked.busy and not self._asked.done:
+            return
+        reply = self._asked.take() if self._asked.busy else None
+        if reply is not None:
+            self._own[client.publish(self._topics.replay_reply, reply.payload(), qos=1).mid] = "reply"
+            if reply.queued:
+                self._next = 0  # what was asked for stands before what went out last
+        if len(self._inflight) + len(self._own) < self._limit and (asked := self._intake.take()) is not None:
+            self._asked.start(lambda: self._commands.handle(asked))
 
     def _take_answers(self, answers: list[tuple[int, ReasonCode]]) -> None:
         acked = []
@@ -270,13 +292,8 @@ class MqttPublisher(Link):
                 return
             if self._largest and len(row.payload) + len(row.topic) + _HEADER_BYTES > self._largest:
                 self._put_off[row.seq] = float("inf")
-                log.error(
-                    "result %d has %d bytes, %s takes %d; it stays in the outbox: raise the broker's limit",
-                    row.seq,
-                    len(row.payload),
-                    self._settings.where,
-                    self._largest,
-                )
+                self._too_large = {**self._too_large, row.seq: len(row.payload)}  # read from other threads
+                log.error("%s", self._over_limit(self._too_large))
                 continue
             extra = ResultProperties(row.seq, row.event_id) if self._settings.protocol == "5" else None
             info = client.publish(row.topic, row.payload, qos=1, properties=extra)

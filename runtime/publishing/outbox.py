@@ -272,6 +272,11 @@ class Outbox:
         return self._file.reserve.spent
 
     @property
+    def outbox_id(self) -> str:
+        """Names the count of ``seq``; another one where it began anew, because everything was lost."""
+        return self._file.mark.outbox_id
+
+    @property
     def damaged(self) -> list[Path]:
         return self._file.damaged()
 

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from jetspect.errors import PublishError
 from jetspect.runtime.publishing.beside import Reserve, SeqMark, lock_file
-from jetspect.runtime.publishing.outbox_tables import DamagedError, connect, is_damage, is_full
+from jetspect.runtime.publishing.outbox_log import LogState, look
+from jetspect.runtime.publishing.outbox_tables import DamagedError, connect, count_on, is_damage, is_full
 from jetspect.runtime.publishing.salvage import readable_rows
 
 log = logging.getLogger(__name__)
@@ -171,15 +172,40 @@ class OutboxFile:
 
     def _open(self) -> sqlite3.Connection:
         rebuilt = _beside(self.path, _REBUILT)
-        if rebuilt.exists() and not self.path.exists():  # killed between the two renames of _replace
+        if rebuilt.exists() and not self.path.exists():  # killed between the renames of _replace
+            self._move_log_aside(max(self.damaged(), default=None))
             rebuilt.rename(self.path)
+        state = self._look_at_log()
+        if state.damage:
+            raise DamagedError(state.damage)
         try:
-            return connect(self.path, self.mark)
+            db = connect(self.path, self.mark)
         except sqlite3.Error as error:
             # Whoever has a mark was an outbox; anything else may be a file of somebody else.
             if is_damage(error) and self.mark.bound:
                 raise DamagedError(str(error)) from error
             raise
+        if state.doubtful:
+            log.warning("outbox %s: its last write was cut off; seq goes on after %d", self.path, self.mark.bound)
+            count_on(db, self.mark.bound)
+        return db
+
+    def _look_at_log(self) -> LogState:
+        """Look at the log before SQLite does: it would drop what is behind damage without a word."""
+        try:
+            ours = self.mark.bound and self.path.exists()  # SQLite throws away a log without its file
+            return look(_beside(self.path, "-wal")) if ours else LogState()
+        except OSError as error:
+            raise PublishError(
+                f"outbox {self.path} cannot be read ({error.strerror or error}); check the owner of its -wal file"
+            ) from error
+
+    def _move_log_aside(self, aside: Path | None) -> None:
+        """Keep SQLite from reading the log of a file that was moved aside into the one that takes its place."""
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                old = _beside(self.path, suffix)
+                old.rename(_beside(aside, suffix)) if aside is not None else old.unlink()
 
     def _replace(self, problem: str) -> None:
         """Build a new file from every row that can be read, then move the damaged one aside; a kill loses neither."""
@@ -187,9 +213,8 @@ class OutboxFile:
         try:
             _remove(rebuilt)
             kept, unsent = self._rebuild(rebuilt)
-            for suffix in ("-wal", "-shm", ""):
-                with suppress(FileNotFoundError):
-                    _beside(self.path, suffix).rename(_beside(aside, suffix))
+            self.path.rename(aside)  # first: while it is away, a kill shows at the next start
+            self._move_log_aside(aside)
             rebuilt.rename(self.path)
         except (OSError, sqlite3.Error) as error:
             raise PublishError(

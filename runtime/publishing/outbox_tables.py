@@ -10,7 +10,7 @@ from jetspect.runtime.publishing.beside import SeqMark
 
 # outbox: written once. delivery: what changes, apart from the payloads, because SQLite rewrites a whole row to change one
 # column. acked_at: NULL while the broker has not acknowledged. connection: whether the last one ended in good order.
-# receipt: up to where a consumer has everything.
+# receipt: up to where a consumer has everything. count: which count of seq this is, as beside in the mark.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -30,6 +30,7 @@ CREATE TRIGGER IF NOT EXISTS outbox_deleted AFTER DELETE ON outbox BEGIN
 END;
 CREATE TABLE IF NOT EXISTS connection (id INTEGER PRIMARY KEY CHECK (id = 1), sound INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS receipt (consumer TEXT PRIMARY KEY, up_to_seq INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS count (id INTEGER PRIMARY KEY CHECK (id = 1), outbox_id TEXT NOT NULL);
 """
 _COLUMNS = ("seq", "event_id", "topic", "payload", "created_at")
 
@@ -47,6 +48,12 @@ def connect(path: Path, mark: SeqMark) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def count_on(db: sqlite3.Connection, bound: int) -> None:
+    """Give no ``seq`` up to ``bound`` any more."""
+    db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
+    db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (bound,))
 
 
 def is_damage(error: Exception) -> bool:
@@ -77,5 +84,8 @@ def _prepare(db: sqlite3.Connection, path: Path, mark: SeqMark) -> None:
     last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
     if (last is None and bound) or (last is not None and last[0] < bound - SeqMark.STEP):
         # A new file, or an older copy that came back: what it has not seen may have been sent.
-        db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
-        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (bound,))
+        count_on(db, bound)
+    known = db.execute("SELECT outbox_id FROM count").fetchone()
+    name = mark.name(known[0] if known else "")
+    if known is None or known[0] != name:
+        db.execute("INSERT OR REPLACE INTO count (id, outbox_id) VALUES (1, ?)", (name,))

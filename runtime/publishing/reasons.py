@@ -12,6 +12,8 @@ from jetspect.runtime.publishing.tls import WrongPinError
 # X509_V_ERR_... of OpenSSL
 _NOT_YET, _EXPIRED, _SELF_SIGNED, _NAMES = 9, 10, 18, (62, 64)
 
+_OLD_TLS = ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW")  # by whom it is refused
+
 
 def explain(error: Exception, settings: BrokerSettings) -> str:
     """Say in one line why a connection did not come about, and what to check."""
@@ -24,6 +26,8 @@ def explain(error: Exception, settings: BrokerSettings) -> str:
             f"its public key is not one of broker.tls.pin_sha256 (its pin is {error.pin}); no login was sent: "
             "add this pin only if the broker got a new key on purpose"
         )
+    if isinstance(error, ssl.SSLError) and error.reason in _OLD_TLS:
+        return "it speaks TLS 1.1 or older only; set its listener to TLS 1.2 or newer, nothing older is spoken here"
     if isinstance(error, ssl.SSLError):
         why = getattr(error, "reason", None) or error
         return f"TLS fails ({why}); check broker.port, broker.tls and whether the broker speaks TLS there"

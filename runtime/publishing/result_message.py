@@ -116,6 +116,13 @@ class ResultMessage(Message):
         None,
         description="With triggers, in the last result of a part: the verdict on all of it; left out in the others",
     )
+    outbox_id: str | None = Field(
+        None,
+        max_length=64,
+        pattern="^[A-Za-z0-9-]+$",
+        description="Which count seq belongs to; another one where the station lost its outbox and seq began anew. Left "
+        "out in results of older stations",
+    )
     throttled: Text | None = Field(
         None,
         description="What slowed the device down while this frame was inspected (heat or over-current), so that its "
@@ -123,5 +130,7 @@ class ResultMessage(Message):
     )
 
     def payload(self) -> bytes:
-        absent = {name for name in ("decision", "lost_cause", "part", "throttled") if getattr(self, name) is None}
+        absent = {
+            name for name in ("decision", "lost_cause", "part", "outbox_id", "throttled") if getattr(self, name) is None
+        }
         return self.model_dump_json(exclude=absent).encode()

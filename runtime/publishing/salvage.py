@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from jetspect.runtime.publishing.outbox_log import repaired
 
 StoredRow = tuple[int, str, str, bytes, float, float | None]
 """seq, event_id, topic, payload, created_at, acked_at."""
@@ -22,7 +25,7 @@ def readable_rows(path: Path, up_to_seq: int) -> Iterator[StoredRow]:
 
     A payload counts as whole where it is JSON that names its own ``event_id``: a damaged page can read as anything.
     """
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+    with _readable(path) as file, closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as db:
         db.execute(
             "PRAGMA writable_schema = ON"
         )  # nothing is written; without it a file that is too short is refused whole
@@ -44,6 +47,26 @@ def readable_rows(path: Path, up_to_seq: int) -> Iterator[StoredRow]:
                 continue
             if found is not None and _whole(found):
                 yield (*found, _acked_at(db, seq))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """Give the file a second name whose log holds every good frame; the file and its own log stay as they are."""
+    other = path.with_name(path.name + ".salvage")
+    files = [other.with_name(other.name + suffix) for suffix in ("", "-wal", "-shm")]
+    try:
+        for file in files:
+            file.unlink(missing_ok=True)
+        good = path
+        with suppress(OSError):  # not every file system knows links, nor has room: then SQLite reads what it can
+            if frames := repaired(path.with_name(path.name + "-wal")):
+                files[1].write_bytes(frames)
+                os.link(path, other)
+                good = other
+        yield good
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def _acked_at(db: sqlite3.Connection, seq: int) -> float | None:

@@ -13,8 +13,8 @@ from jetspect.runtime.frames import Shot
 from jetspect.runtime.publishing.intake import Asked, Seldom
 from jetspect.runtime.publishing.requests import TriggerCommand, TriggerReply, first_fault, readable_id
 
-Trigger = Callable[[str | None], Shot]
-"""Starts a picture of a part; raises InputError where that cannot be now."""
+Trigger = Callable[[str | None, float], Shot]
+"""Starts a picture of a part that was there so many seconds ago; raises InputError where that cannot be now."""
 
 PER_S = 200.0  # more than any line, and no flood
 _REMEMBERED = 1000
@@ -37,15 +37,15 @@ class Triggers:
         self.refused = 0
         """Requests that started nothing."""
 
-    def handle(self, asked: Asked) -> TriggerReply:
-        """Start a picture and say so, or say why not."""
-        reply = self._answer(asked)
+    def handle(self, asked: Asked, ago_s: float = 0.0) -> TriggerReply:
+        """Start a picture and say so, or say why not. ``ago_s``: since it came."""
+        reply = self._answer(asked, ago_s)
         if not reply.accepted:
             self.refused += 1
             self._complain(f"a trigger was not taken: {reply.reason}")
         return reply
 
-    def _answer(self, asked: Asked) -> TriggerReply:
+    def _answer(self, asked: Asked, ago_s: float) -> TriggerReply:
         if asked.size > self._max_bytes:
             return _no(asked, f"payload: {asked.size} bytes, commands.max_bytes allows {self._max_bytes}")
         try:
@@ -59,7 +59,7 @@ class Triggers:
         if not self._in_time():
             return _no(asked, f"more than {PER_S:g} triggers a second; check what sends them")
         try:
-            shot = self._trigger(wanted.part_id)
+            shot = self._trigger(wanted.part_id, ago_s)
         except InputError as error:
             return _no(asked, str(error))
         reply = TriggerReply(

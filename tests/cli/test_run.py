@@ -107,6 +107,18 @@ def test_a_frame_that_fails_is_named_in_fields(station: Callable[[str], Path], m
     assert lines(done.stderr)[0]["exception"].endswith("ZeroDivisionError: division by zero")
 
 
+def test_a_name_of_a_file_draws_nothing_on_the_terminal(station: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a\x1b[2Jb.png").write_bytes(b"no picture")
+    file = station("")
+    synthetic = 'kind = "synthetic"\n            size_wh = [320, 240]\n            frames = 2'
+    assert synthetic in file.read_text()
+    file.write_text(file.read_text().replace(synthetic, f'kind = "folder"\npath = "{tmp_path}/in"'))
+    done = jetspect("run", file)
+    assert "a?[2Jb" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 def test_a_judged_frame_names_no_cause(station: Callable[[str], Path]) -> None:
     done = jetspect("run", station(""), "--json")
     assert all("lost_cause" not in result for result in lines(done.stdout))

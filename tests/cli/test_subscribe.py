@@ -72,6 +72,17 @@ def test_the_table_counts_what_is_missing_and_says_gaps(broker: Any) -> None:
     assert "missing at the end: 2" in done.stderr
 
 
+def test_what_a_station_sends_draws_nothing_on_the_terminal(broker: Any) -> None:
+    body = json.loads(result(1))
+    body["frame"]["part_id"], body["reasons"] = "a\x1b[2Jb", ["\x9b31m"]
+    body["station"]["site"] = "\x1b]0;x\x07"
+    send(broker.port, [json.dumps(body).encode()])
+    done = subscribe(broker, "--count", 1)
+    assert done.returncode == 0
+    assert "a?[2Jb" in done.stdout
+    assert not {"\x1b", "\x9b", "\x07"} & set(done.stdout)
+
+
 @pytest.mark.parametrize("history", [False, True])
 def test_what_is_missing_is_asked_for_and_receipts_follow(broker: Any, tmp_path: Path, history: bool) -> None:
     """A station gave 30 results: 1 to 3 before this consumer was there, 11 to 20 while the broker lost its session."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from delivery import ADDRESS, inspection
 from postgres import Postgres
 
 from jetspect.errors import ArchiveError, InputError
-from jetspect.runtime.consuming.archive import Archive
+from jetspect.runtime.consuming.archive import Archive, _hint
 from jetspect.runtime.consuming.reader import ResultReader
 from jetspect.runtime.publishing.describing import result_message
 from jetspect.runtime.publishing.result_message import EvidenceRef
@@ -68,16 +69,27 @@ def test_counts_of_stations_come_back(database: str) -> None:
     archive.close()
 
 
+def test_an_archive_from_before_counts_had_names_goes_on(database: str, query: Query) -> None:
+    archive = Archive(database)
+    store(archive, archive.load(), result(1))
+    archive.close()
+    query(database, "ALTER TABLE jetspect_stations DROP COLUMN outbox_id")
+    for _ in range(2):
+        archive = Archive(database)
+        reader = archive.load()
+        store(archive, reader, changed(3, outbox_id="a"))
+        archive.close()
+    assert query(database, "SELECT last_seq, outbox_id FROM jetspect_stations") == [(3, "a")]
+
+
 def test_what_cannot_be_a_row_is_kept_apart_and_holds_up_nothing(database: str, query: Query) -> None:
     """JSON allows more than a database does: NUL in a text, NaN, numbers of more than 64 bits."""
     archive, reader = Archive(database), ResultReader()
-    frame = json.loads(result(1))["frame"]
     strange = [
         b"\x00\xff",
         changed(2, tiles=10**400).replace(b"1" + b"0" * 400, b"1" * 5000),
         changed(3, defects_truncated=2**70),
         changed(4, timings_ms={"total": float("nan")}),
-        changed(5, frame={**frame, "part_id": "x" * 513}),
         changed(6, schema_id="jetspect.result/9"),
     ]
     store(archive, reader, result(1), *strange, result(9))
@@ -88,7 +100,60 @@ def test_what_cannot_be_a_row_is_kept_apart_and_holds_up_nothing(database: str, 
         bytes(payload): reason for payload, reason in query(database, "SELECT payload, reason FROM jetspect_rejected")
     }
     assert set(rejected) == set(strange)
-    assert "install a newer one" in rejected[strange[5]]
+    assert "install a newer one" in rejected[strange[4]]
+
+
+def test_a_part_id_that_no_index_takes_is_cut_and_kept_whole_in_the_message(database: str, query: Query) -> None:
+    """A station sends up to 4,096 characters and takes a receipt as a promise: such a result is one like any other."""
+    frame = json.loads(result(1))["frame"]
+    many = "".join(chr(0x20000 + n) for n in range(4095))  # four bytes each, and nothing repeats itself
+    parts = ["x" * 512, "x" * 513, many + "a", many + "b"]
+    archive = Archive(database)
+    store(archive, ResultReader(), *(changed(n, frame={**frame, "part_id": part}) for n, part in enumerate(parts, 1)))
+    archive.close()
+    rows = query(database, "SELECT part_id, message FROM jetspect_results ORDER BY seq")
+    short = [part for part, _ in rows]
+    assert short[0] == parts[0]
+    assert short[1] == "x" * 447 + "…" + hashlib.sha256(b"x" * 513).hexdigest()
+    assert [len(part) for part in short] == [512] * 4
+    assert len(set(short)) == 4
+    whole = [message if isinstance(message, dict) else json.loads(message) for _, message in rows]
+    assert [message["frame"]["part_id"] for message in whole] == parts
+
+
+def test_a_topic_that_no_index_takes_wedges_nothing(database: str, query: Query) -> None:
+    """What somebody publishes under a station's filter must not stop the archive of all others."""
+    level = "".join(f"{n:x}" for n in range(10_000))[:4000]  # an index packs what repeats itself
+    archive, reader = Archive(database), ResultReader()
+    topics = (f"jetspect/v1/s/a/l/{level}/result", "a\0b/result", f"{'x' * 505}/result", TOPIC)
+    for number, topic in enumerate(topics, 1):
+        store(archive, reader, changed(number, event_id=f"e{number}"), topic=topic)
+    archive.close()
+    assert query(database, "SELECT seq FROM jetspect_results ORDER BY seq") == [(3,), (4,)]
+    assert query(database, "SELECT last_seq FROM jetspect_stations ORDER BY last_seq") == [(3,), (4,)]
+    (reason,), _ = query(database, "SELECT reason FROM jetspect_rejected ORDER BY length(topic) DESC")
+    assert reason == "topic: that of a result has at most 512 characters, this one has 4025"
+
+
+def test_gaps_beyond_all_bounds_wedge_nothing(database: str, query: Query) -> None:
+    archive, reader = Archive(database), ResultReader()
+    for number, (seq, count) in enumerate(((1, "a"), (2**63 - 1, "a"), (1, "b"), (2**63 - 1, "b"), (1, "c"))):
+        store(archive, reader, changed(seq, event_id=f"e{number}", outbox_id=count))
+    archive.close()
+    assert query(database, "SELECT gone FROM jetspect_stations") == [(2**63 - 1,)]
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("could not extend file: No space left on device", "free space on its disk"),
+        ("database or disk is full", "free space on its disk"),
+        ('relation "full_time" does not exist', "check --database"),
+    ],
+)
+def test_only_a_full_disk_is_called_full(said: str, hint: str) -> None:
+    error = sa.exc.OperationalError("INSERT", {"part": "full"}, Exception(said))
+    assert _hint(error).startswith(hint)
 
 
 def test_nul_in_a_text_is_kept_one_way_or_the_other(database: str, query: Query) -> None:
@@ -132,6 +197,14 @@ def test_a_database_that_is_not_there_is_told_without_its_password(tmp_path: Pat
         Archive(f"sqlite:///{tmp_path}/no/folder.db")
     with pytest.raises(ArchiveError, match="Connection refused") as told:
         Archive("postgresql://u:hunter2@127.0.0.1:1/d")
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize("key", ["password", "sslpassword", "passfile", "options"])
+def test_no_key_of_a_url_is_told(key: str) -> None:
+    with pytest.raises(ArchiveError) as told:
+        Archive(f"postgresql://u@127.0.0.1:1/d?{key}=hunter2")
+    assert str(told.value).startswith(f"postgresql+psycopg://u@127.0.0.1:1/d?{key}=... cannot be used")
     assert "hunter2" not in str(told.value)
 
 

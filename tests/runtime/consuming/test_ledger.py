@@ -67,6 +67,44 @@ def test_a_station_that_counts_anew_is_noticed_and_a_late_repetition_is_none() -
     assert (ledger.first, ledger.last, ledger.holes) == (100, 100, [])
 
 
+def test_an_old_result_from_before_a_clock_jump_leaves_gaps_open() -> None:
+    """The station's clock jumped back: what it sent before looks newer than its newest result."""
+    ledger = StationLedger()
+    ledger.note(1, AT + timedelta(days=1), "a")
+    ledger.note(5, AT, "a")
+    for count in ("a", None):  # None: it was kept before the station could say which count it is
+        noted = ledger.note(1, AT + timedelta(days=1), count)
+        assert not noted.restarted
+        assert (ledger.holes, ledger.up_to, ledger.gone) == ([(2, 4)], 1, 0)
+
+
+def test_another_count_is_a_restart_whatever_the_clock_says_and_its_gaps_are_gone() -> None:
+    ledger = StationLedger()
+    for seq in (1, 5):
+        assert not ledger.note(seq, AT, "a").restarted
+    noted = ledger.note(7, AT - timedelta(days=1), "b")
+    assert (noted.restarted, noted.given_up, noted.opened) == (True, ((2, 4),), None)
+    assert (ledger.first, ledger.last, ledger.holes, ledger.gone) == (7, 7, [], 3)
+    assert ledger.note(9, AT, "b").opened == (8, 8)
+
+
+def test_a_station_that_begins_to_name_its_count_goes_on_in_it() -> None:
+    ledger = StationLedger()
+    assert [ledger.note(seq, AT + timedelta(seconds=seq), name).restarted for seq, name in ((1, None), (2, "a"))] == [
+        False,
+        False,
+    ]
+    assert ledger.outbox_id == "a"
+
+
+def test_gaps_of_an_older_station_that_counts_anew_are_counted_as_gone() -> None:
+    ledger = StationLedger()
+    for seq in (1, 5):
+        ledger.note(seq, AT)
+    noted = ledger.note(1, AT + timedelta(seconds=1))
+    assert (noted.restarted, noted.given_up, ledger.gone) == (True, ((2, 4),), 3)
+
+
 def test_endless_gaps_take_no_endless_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_HOLES", 3)
     ledger = StationLedger()

@@ -8,6 +8,7 @@ import pytest
 from consumers import result
 
 from jetspect.runtime.consuming.reader import ResultReader, sibling
+from jetspect.runtime.consuming.report import Tally, news
 
 
 def changed(**fields: object) -> bytes:
@@ -21,6 +22,21 @@ def test_repetitions_and_gaps_are_seen() -> None:
     assert reader.read("t", result(5)).missing == 2
     assert reader.read("other", result(5)).repeated
     assert reader.read("t", result(3)).missing == 0
+
+
+def test_gaps_that_a_lost_outbox_leaves_are_told_and_counted() -> None:
+    reader, tally = ResultReader(), Tally()
+    told = []
+    for seq, name in ((1, "a"), (4, "a"), (1, "b")):
+        received = reader.read("t", changed(seq=seq, event_id=f"{name}{seq}", outbox_id=name))
+        tally.count(received)
+        told += news(received)
+    assert told[1:] == [
+        "t: counts anew from 1: its outbox was replaced; gaps count from here",
+        "t: missing of the count before, will never come: 2 to 3",
+    ]
+    assert tally.lost == 2
+    assert "outbox_id" in reader.read("t", changed(outbox_id="a\0b")).fault
 
 
 def test_only_the_last_events_are_remembered_for_the_next_run() -> None:

@@ -24,6 +24,7 @@ from jetspect.runtime.consuming.sparkplug import SparkplugBridge
 from jetspect.runtime.consuming.sparkplug_payload import Metric, asks_for_rebirth, encode
 from jetspect.runtime.frames import utc_now
 from jetspect.runtime.publishing.health_message import HealthMessage
+from jetspect.runtime.publishing.messages import StatusMessage
 from jetspect.runtime.publishing.outbox import Outbox
 
 FIELDS = {8: "long_value", 10: "double_value", 11: "boolean_value", 12: "string_value", 13: "long_value"}
@@ -135,6 +136,15 @@ def test_a_station_is_born_reports_and_dies(tmp_path: Path, broker: Any, host: H
     assert host.wait("DDEATH").device == "s:a:l:u"
     assert [one.payload.seq for one in host.seen] == list(range(len(host.seen)))
     assert {(one.qos, one.retain) for one in host.seen} == {(0, False)}
+
+
+def test_stations_whose_levels_hold_a_colon_stay_two_devices(broker: Any, host: Host, bridge: SparkplugBridge) -> None:
+    host.wait("NBIRTH")
+    online = StatusMessage(state="online", at=utc_now(), jetspect="0").payload()
+    for site, area in (("a:b", "c"), ("a", "b:c"), ("a%3Ab", "c")):
+        send(broker.port, [online], f"jetspect/v1/{site}/{area}/l/u/status")
+    born = {host.wait("DBIRTH", number).device for number in (1, 2, 3)}
+    assert born == {"a%3Ab:c:l:u", "a:b%3Ac:l:u", "a%253Ab:c:l:u"}
 
 
 def test_a_rebirth_is_the_whole_state_again(tmp_path: Path, broker: Any, host: Host, bridge: SparkplugBridge) -> None:

@@ -17,7 +17,10 @@ def test_counts_and_events_come_back(tmp_path: Path) -> None:
     for seq in (3, 7, 5):
         reader.read("t", result(seq))
     file.save(reader)
+    reader.stations["t"].outbox_id = "a"
+    file.save(reader)
     again = file.load()
+    assert again.stations["t"].outbox_id == "a"
     assert again.stations["t"].holes == [(4, 4), (6, 6)]
     assert again.read("t", result(7)).repeated
     assert again.read("t", result(6)).noted.closed == (6, 6)

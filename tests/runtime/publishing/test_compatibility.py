@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jetspect.runtime.publishing.compatibility import breaking_changes
-from jetspect.runtime.publishing.contract import CHANNELS, json_schema
+from jetspect.runtime.publishing.compatibility import breaking_changes, broken_channels
+from jetspect.runtime.publishing.contract import CHANNELS, asyncapi, json_schema
 
 OLD: dict[str, Any] = {
     "type": "object",
@@ -96,3 +96,47 @@ def test_losing_any_field_of_any_message_is_noticed(leaf: str) -> None:
             target = new if place is old else new["$defs"][place["title"]]
             del target["properties"][name]
             assert any(line.split(":")[0].split(".")[-1] == name for line in breaking_changes(old, new)), name
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda d: d["operations"]["send.result"]["bindings"]["mqtt"].update(qos=0),
+            "bindings.mqtt.qos: was 1, is now 0",
+        ),
+        (
+            lambda d: d["operations"]["send.status"]["bindings"]["mqtt"].update(retain=False),
+            "retain: was true, is now false",
+        ),
+        (lambda d: d["channels"]["result"].update(address="elsewhere"), "channels.result.address: was"),
+        (lambda d: d["operations"]["receive.cmd.replay"].pop("reply"), "operations.receive.cmd.replay.reply: was"),
+        (lambda d: d["operations"]["send.result"].update(reply={}), "operations.send.result.reply: is new"),
+        (lambda d: d["operations"]["send.result"].update(action="receive"), 'action: was "send", is now "receive"'),
+        (lambda d: d["channels"]["result"]["parameters"].update(shift={}), "parameters.shift: is new"),
+        (lambda d: d["channels"].pop("health"), "channels.health: was"),
+        (lambda d: d["components"]["messages"]["ResultMessage"].update(contentType="text/plain"), "contentType: was"),
+        (lambda d: d.update(defaultContentType="text/plain"), "defaultContentType: was"),
+    ],
+)
+def test_a_change_of_where_and_how_something_is_sent_is_named(change: Callable[[Any], object], says: str) -> None:
+    new = copy.deepcopy(asyncapi())
+    change(new)
+    (found,) = broken_channels(asyncapi(), new)
+    assert says in found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["channels"].update(later={"address": "a"}),
+        lambda d: d["operations"].update(later={"action": "send"}),
+        lambda d: d["components"]["messages"].update(Later={}),
+        lambda d: d["channels"]["result"].update(description="Other words"),
+        lambda d: d["info"].update(version="1.1.0"),
+    ],
+)
+def test_a_new_channel_and_other_words_break_nobody(change: Callable[[Any], object]) -> None:
+    new = copy.deepcopy(asyncapi())
+    change(new)
+    assert broken_channels(asyncapi(), new) == []

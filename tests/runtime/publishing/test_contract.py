@@ -12,9 +12,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+from commands import jetspect
 
-from jetspect.runtime.publishing.compatibility import breaking_changes
-from jetspect.runtime.publishing.contract import CHANNELS, documents, json_schema
+from jetspect.runtime.publishing.compatibility import breaking_changes, broken_channels
+from jetspect.runtime.publishing.contract import CHANNELS, asyncapi, documents, json_schema
 from jetspect.runtime.publishing.result_message import ResultMessage
 from jetspect.runtime.publishing.topics import VERSION, Topics
 
@@ -32,6 +33,10 @@ def test_no_message_breaks_what_was_promised(leaf: str) -> None:
     """Compare the models with the files of the repository. Rather than writing those again, keep the old field."""
     promised = json.loads((FOLDER / f"{leaf.replace('/', '.')}.schema.json").read_text())
     assert breaking_changes(promised, json_schema(leaf)) == []
+
+
+def test_no_topic_quality_of_service_or_reply_breaks_what_was_promised() -> None:
+    assert broken_channels(json.loads((FOLDER / "asyncapi.json").read_text()), asyncapi()) == []
 
 
 def test_the_files_of_the_repository_are_what_is_generated() -> None:
@@ -116,3 +121,25 @@ def test_the_command_checks_and_does_not_write_over_a_promise(tmp_path: Path) ->
     file.write_text(json.dumps(promised))
     assert schema_command("--out", str(tmp_path)).returncode == 0
     assert file.read_text() == documents()["result.schema.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "no JSON"])
+def test_what_is_no_document_of_the_contract_is_not_written_over(tmp_path: Path, content: str) -> None:
+    file = tmp_path / VERSION / "asyncapi.json"
+    file.parent.mkdir()
+    file.write_text(content)
+    done = jetspect("schema", "--out", tmp_path)
+    assert (done.returncode, file.read_text()) == (2, content)
+    assert "is no document of the contract" in done.stderr
+
+
+def test_the_command_does_not_write_over_a_promised_quality_of_service(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / VERSION)
+    file = tmp_path / VERSION / "asyncapi.json"
+    promised = json.loads(file.read_text())
+    promised["operations"]["send.health"]["bindings"]["mqtt"]["qos"] = 1
+    file.write_text(json.dumps(promised))
+    done = jetspect("schema", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "asyncapi.json: operations.send.health.bindings.mqtt.qos: was 1, is now 0" in done.stderr
+    assert json.loads(file.read_text()) == promised

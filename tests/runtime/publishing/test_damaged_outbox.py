@@ -115,6 +115,26 @@ def test_a_lost_outbox_does_not_make_seq_start_again(tmp_path: Path) -> None:
         assert put(outbox)[0] > last
 
 
+def test_a_count_keeps_its_name_until_outbox_and_mark_are_lost_together(tmp_path: Path) -> None:
+    path, mark = tmp_path / "o", tmp_path / "o.seq"
+
+    def name() -> str:
+        with Outbox(path) as outbox:
+            put(outbox)
+            return outbox.outbox_id
+
+    first = name()
+    mark.unlink()
+    assert name() == first
+    path.unlink()
+    assert name() == first
+    mark.write_text(f"{int(mark.read_text().split()[0]):020d}\n")  # as an older jetspect writes it
+    assert name() == first
+    path.unlink()
+    mark.unlink()
+    assert name() != first
+
+
 def test_a_kill_while_the_new_file_is_made_loses_nothing(tmp_path: Path) -> None:
     """Stopped at each step of the replacement in turn, by a SIGKILL before one rename or removal."""
     for step in range(4):

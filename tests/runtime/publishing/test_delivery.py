@@ -78,6 +78,23 @@ def test_a_thousand_results_survive_a_killed_broker_and_a_killed_publisher(
         print(f"\n{len(seen)} results, 0 lost, {len(durable.events) - len(seen)} repeated with the same event_id")
 
 
+def test_a_result_larger_than_the_broker_takes_raises_an_alarm_and_holds_up_no_other(
+    tmp_path: Path, mosquitto: Callable[..., Any]
+) -> None:
+    small = mosquitto("allow_anonymous true\nmax_packet_size 8000")
+    with Outbox(tmp_path / "o") as outbox:
+        for size in (9000, 10, 9500):
+            outbox.commit(TOPICS.result, lambda seq, event, size=size: b"x" * size)
+        with publishing(outbox, small.port) as publisher:
+            wait_for(lambda: outbox.depth() == 2 and len(publisher.alarms()) == 1 and "more" in publisher.alarms()[0])
+            assert publisher.alarms()[0].startswith(
+                "result_too_large: result 3 and 1 more of 9500 bytes is larger than"
+            )
+        with publishing(outbox, mosquitto().port) as publisher:
+            assert publisher.flush(10) == 0
+            assert publisher.alarms() == ()
+
+
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_birth_results_and_goodbye_come_in_order_and_stay(
     tmp_path: Path, mosquitto: Callable[..., Any], protocol: str

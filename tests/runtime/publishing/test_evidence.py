@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import os
+from datetime import timedelta
 from pathlib import Path
 
 import cv2
@@ -57,6 +60,22 @@ def test_the_folder_never_grows_beyond_its_cap_also_after_a_restart(tmp_path: Pa
             names.append(store.store(image, inspection(name=f"f{round_}-{number}", count=0))[0].uri)
             assert sum(f.stat().st_size for f in tmp_path.iterdir()) <= 0.2 * 1024 * 1024
     left = {f.name for f in tmp_path.iterdir()}
+    assert left == set(names[-len(left) :])
+
+
+def test_after_a_clock_jump_the_oldest_still_go_first(tmp_path: Path, image: np.ndarray) -> None:
+    """Times of files and in names go back by a day with each picture; one is from before there was a count."""
+    settings = EvidenceSettings(folder=tmp_path, max_mb=0.2)
+    first = tmp_path / "20260101T000000000000-x.jpg"
+    first.write_bytes(b"x" * 1000)
+    names = [first.name]
+    for number in range(12):
+        then = utc_now() - timedelta(days=number)
+        item = dataclasses.replace(inspection(name="f", count=0), inspected_at=then)
+        names.append(EvidenceStore(settings).store(image, item)[0].uri)
+        os.utime(tmp_path / names[-1], (then.timestamp(), then.timestamp()))
+    left = {f.name for f in tmp_path.iterdir()}
+    assert 1 < len(left) < len(names)
     assert left == set(names[-len(left) :])
 
 

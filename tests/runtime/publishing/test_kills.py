@@ -42,7 +42,7 @@ def test_a_thousand_kills_of_the_publisher_lose_nothing(
     told = [seq for life in lives for seq in life]
     assert len(lives) == LIVES
     assert told == sorted(set(told)), "a seq was given twice"
-    assert sum(bool(life) for life in lives) > LIVES / 4, "too few lives came as far as a commit"
+    assert sum(bool(life) for life in lives) > LIVES / 8, "too few lives came as far as a commit"
 
     before = len(durable.events)
     with Outbox(path) as outbox:

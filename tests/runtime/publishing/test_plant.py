@@ -66,9 +66,10 @@ class Plant:
             text = text.replace(here, there)
         broker = mosquitto(lines=text)
         broker.kill()
-        config = broker._config.read_text()
+        file = folder / "broker0" / "mosquitto.conf"
+        config = file.read_text()
         assert config.count("max_queued_messages") == 2  # the example's number counts, not the fixture's
-        broker._config.write_text(config.replace("max_queued_messages 0\n", ""))
+        file.write_text(config.replace("max_queued_messages 0\n", ""))
         broker.start()
 
     def settings(self, who: str, protocol: str = "5", **tls: Any) -> BrokerSettings:

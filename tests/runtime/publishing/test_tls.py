@@ -115,6 +115,25 @@ def test_a_self_signed_certificate_counts_only_where_it_is_the_ca(
     assert deliver(tmp_path, broker.port, {"ca": cert}, 10)[0] == 0
 
 
+def test_a_broker_that_speaks_old_tls_only_is_refused_and_why_is_said(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "plant-ca")
+    cert, key = authority.issue("broker")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"openssl s_server -accept 127.0.0.1:{port} -cert {cert} -key {key} -tls1_1 -cipher ALL:@SECLEVEL=0"
+    with subprocess.Popen(command.split(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert any(line.startswith("ACCEPT") for line in server.stdout)
+            state = waits_with(tmp_path, port, {"ca": authority.ca})
+        finally:
+            server.kill()
+    assert state.endswith(
+        "it speaks TLS 1.1 or older only; set its listener to TLS 1.2 or newer, nothing older is spoken here"
+    )
+
+
 def test_with_a_ca_those_of_the_system_do_not_count(
     tmp_path: Path, mosquitto: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
