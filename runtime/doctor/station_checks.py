@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shlex
 import socket
 import threading
 import time
@@ -72,7 +74,7 @@ def check_folder(path: Path, needed_mb: int) -> Finding:
     if not there.is_dir():
         return fail(f"{there} is a file, and a folder is needed there; name another place in the station file")
     if not os.access(there, os.W_OK | os.X_OK):
-        return fail(f"{there} may not be written by this user", f"sudo chown $USER {there}")
+        return _unwritable(path.absolute(), there)
     return check_space(space(there), str(there), needed_mb)
 
 
@@ -102,6 +104,32 @@ def folders_of(patient: Patient) -> dict[str, tuple[Path, int]]:
     if config.evidence is not None:
         found["evidence"] = (config.evidence.folder, int(config.evidence.max_mb))
     return found
+
+
+def _unwritable(path: Path, there: Path) -> Finding:
+    """Make the folder that is missing; whoever owned its parent as well would own what others keep there."""
+    user, reason = _user(), f"{there} may not be written by this user"
+    if path != there:
+        return fail(reason, f"sudo install -d -o {user} -m 750 {shlex.quote(str(path))}")
+    if there.stat().st_uid == 0 and _used(there):
+        return fail(f"{reason}, and it belongs to the system; name a folder of its own in the station file")
+    return fail(reason, f"sudo chown {user} {shlex.quote(str(there))}")
+
+
+def _user() -> str:
+    """Return who runs this, whom a $USER in another shell would not be."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _used(folder: Path) -> bool:
+    """Whether something lies in a folder; one that cannot be listed is taken for used."""
+    try:
+        return any(entry.name != "lost+found" for entry in folder.iterdir())
+    except OSError:
+        return True
 
 
 def _first_frame(source: Source) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -186,5 +187,28 @@ def test_tensorrt_that_this_python_does_not_see_names_the_environment_to_make(tm
 
 def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
-    told = station_checks.check_folder(tmp_path / "a" / "b", 1)
-    assert (told.verdict, told.fix) == ("fail", f"sudo chown $USER {tmp_path}")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    missing, there = tmp_path / "a" / "my b", tmp_path / "there"
+    there.mkdir()
+    found = [station_checks.check_folder(path, 1) for path in (missing, there)]
+    assert [(f.verdict, f.fix) for f in found] == [
+        ("fail", f"sudo install -d -o root -m 750 '{missing}'"),
+        ("fail", f"sudo chown root {there}"),
+    ]
+
+
+def test_nobody_is_told_to_take_a_folder_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    told = station_checks.check_folder(Path("/var/lib"), 1)
+    assert (told.verdict, told.fix, "a folder of its own" in told.reason) == ("fail", "", True)
+
+
+def test_a_station_whose_slots_are_empty_would_not_run(tmp_path: Path, station: Station) -> None:
+    file = station()
+    file.write_text(file.read_text().replace("path = ", "slots = "))
+    for slots in ("nowhere", tmp_path):
+        file.write_text(re.sub("slots = .*", f'slots = "{slots}"', file.read_text()))
+        told = answers(file)
+        assert (told["bundle"].verdict, told["bundle"].fix) == ("fail", "jetspect device deploy BUNDLE")
+        assert "nothing is deployed in" in told["bundle"].reason
+        assert (told["graph"].verdict, told["golden tiles"].verdict) == ("skipped", "skipped")
