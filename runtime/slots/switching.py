@@ -21,6 +21,7 @@ from jetspect.runtime.slots.deploy import roll_back
 from jetspect.runtime.slots.folder import Content, Slot, SlotFolder, other
 from jetspect.runtime.slots.probation import Supervisor
 from jetspect.runtime.slots.settings import SlotSettings
+from jetspect.runtime.slots.state import only_looks_on, read_state
 
 log = logging.getLogger(__name__)
 _LOOK_S = 1.0
@@ -116,6 +117,7 @@ class SlotInspectors:
 
     def _start(self) -> _Active:
         """Open the live slot; where it does not open, or starts too often on probation, the other one."""
+        self._mend()
         content = self._folder.content()
         if content is None:
             raise DeployError(f"nothing is deployed in {self._folder.path}; do it with: jetspect device deploy BUNDLE")
@@ -132,7 +134,7 @@ class SlotInspectors:
             return _Active(content, self._opener(content.slot))
         except JetspectError as error:
             spare = other(content.slot)
-            if not self._folder.filled(spare):
+            if not self._folder.filled(spare) or only_looks_on(read_state(self._folder), spare):
                 raise
             try:
                 judge = self._opener(spare)
@@ -141,6 +143,14 @@ class SlotInspectors:
             log.error("slot %s does not open, slot %s goes on: %s", content.slot, spare, error)
             self._back(f"slot {content.slot} does not open: {error}", spare)
             return _Active(self._folder.content() or content, judge)
+
+    def _mend(self) -> None:
+        try:
+            if self._folder.current() is not None:
+                with self._folder.lock():
+                    self._folder.mend()
+        except DeployError as error:
+            log.error("what a deploy may have left half done is not put right: %s", error)
 
     def _run(self) -> None:
         while not self._end.is_set():
@@ -179,7 +189,9 @@ class SlotInspectors:
             log.error(
                 "%s; slot %s goes on", reason, self._active.content.slot, exc_info=not isinstance(error, JetspectError)
             )
-            self._back(reason, self._active.content.slot)
+            mine = self._active.content
+            # What judges may lie in no slot any more: two deploys in a row filled its place anew.
+            self._back(reason, mine.slot if self._folder.content_of(mine.slot) == mine else other(content.slot))
             self.on_change()
             return
         with self._lock:

@@ -19,6 +19,7 @@ from jetspect.runtime.config import StationConfig
 from jetspect.runtime.signing import make_keys, sign_bundle
 from jetspect.runtime.slots.deploy import deploy, roll_back
 from jetspect.runtime.slots.folder import SlotFolder
+from jetspect.runtime.slots.overview import overview
 from jetspect.runtime.slots.state import read_state
 
 Config = Callable[..., StationConfig]
@@ -103,6 +104,41 @@ def test_on_probation_the_way_back_is_kept(folder: SlotFolder, config: Config, v
     none = config(slots={"probation_minutes": 0})
     assert deploy(version("4"), none, folder, unsigned=True, force=True).slot == "a"
     assert read_state(folder).probation is None
+
+
+def test_a_bundle_that_only_looks_on_is_no_way_back(
+    folder: SlotFolder, config: Config, version: Version, put: Any
+) -> None:
+    put(version("1"))
+    deploy(version("2"), config(), folder, unsigned=True, shadow=True)
+    with pytest.raises(DeployError, match="slot b holds brightest 2, which was deployed with --shadow"):
+        roll_back(folder, "by hand", by_hand=True)
+    assert lie(folder)["live"] == "a"
+    assert [view.shadow for view in overview(folder).slots] == [False, True]
+    roll_back(folder, "by hand", by_hand=True, force=True)
+    assert [(view.live, view.shadow, view.on_probation) for view in overview(folder).slots] == [
+        (False, False, False),
+        (True, False, True),
+    ]
+    assert roll_back(folder, "worse").slot == "a"
+
+
+def test_what_a_killed_fill_moved_away_is_put_back(folder: SlotFolder, version: Version, put: Any) -> None:
+    """Between its two renames the spare is only there under another name."""
+    put(version("1"))
+    put(version("2"))
+    (folder.path / "a").rename(folder.path / ".a.old")
+    assert roll_back(folder, "by hand", by_hand=True).slot == "a"
+    assert lie(folder) == {"a": "1", "b": "2", "live": "a"}
+    (folder.path / "b").rename(folder.path / ".b.old")
+
+    def die(step: str) -> None:
+        if step.startswith("write "):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(DeployError, match="No space left"):
+        SlotFolder(folder.path, die).fill("b", {"x": b""}, lambda _: None)
+    assert lie(folder) == {"a": "1", "b": "2", "live": "a"}
 
 
 def test_a_full_disk_leaves_both_slots_as_they_are(

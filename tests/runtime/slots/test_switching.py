@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from jetspect.runtime.judging import open_judge
 from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.subscriber import MqttSubscriber
-from jetspect.runtime.slots.deploy import roll_back
+from jetspect.runtime.slots.deploy import deploy, roll_back
 from jetspect.runtime.slots.folder import SlotFolder
 from jetspect.runtime.slots.probation import Supervisor
 from jetspect.runtime.slots.settings import SlotSettings
@@ -122,6 +123,46 @@ def test_a_bundle_that_does_not_open_is_not_taken_and_the_reason_is_told(
     assert "slot a does not open: " in inspectors.info().reason
     assert "golden.npz changed" in inspectors.info().reason
     assert folder.current() == "b"
+
+
+def test_two_deploys_in_a_row_leave_a_slot_that_opens_to_go_back_to(
+    folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    """The second one fills the slot anew that the station still judges with; its name leads to a broken bundle now."""
+    put(version("1"))
+    inspectors = opened()
+    with folder.lock():  # the station does not look meanwhile
+        shutil.copytree(folder.place("a"), folder.place("b"))
+        broken = Path(shutil.copytree(folder.place("a"), folder.path / "broken"))
+        (broken / "golden.npz").write_bytes(b"bit rot")
+        shutil.rmtree(folder.place("a"))
+        broken.rename(folder.place("a"))
+        folder.switch("b")
+        folder.switch("a")
+    wait_for(lambda: inspectors.info().live == "b")
+    assert inspectors.info().event == "rolled_back"
+    assert folder.current() == "b"
+
+
+def test_a_bundle_that_only_looks_on_does_not_judge_because_the_live_one_is_damaged(
+    folder: SlotFolder, config: Config, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    put(version("1"))
+    deploy(version("2"), config(), folder, unsigned=True, shadow=True)
+    (folder.place("a") / "golden.npz").unlink()
+    with pytest.raises(BundleError, match=r"golden\.npz"):
+        opened()
+    assert folder.current() == "a"
+
+
+def test_the_station_starts_with_the_bundle_that_a_killed_deploy_had_moved_away(
+    folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    put(version("1"))
+    put(version("2"))
+    (folder.place("b") / "golden.npz").unlink()
+    folder.place("a").rename(folder.path / ".a.old")
+    assert opened().model.version == "1"
 
 
 def test_a_damaged_live_slot_does_not_keep_the_station_from_starting(
