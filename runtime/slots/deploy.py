@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetspect.errors import DeployError, JetspectError, SignatureError
+from jetspect.errors import DeployError, JetspectError, MissingDependencyError, SignatureError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
+from jetspect.runtime.engines import AUTO
 from jetspect.runtime.engines.attempt import Progress
 from jetspect.runtime.judging import device_options, open_judge
 from jetspect.runtime.slots.folder import SLOTS, Slot, SlotFolder, other
@@ -22,6 +24,7 @@ from jetspect.runtime.slots.state import (
     write_state,
 )
 
+log = logging.getLogger(__name__)
 _QUICK_S = 3.0  # for a station that keeps its notes
 
 
@@ -194,13 +197,34 @@ def _live(folder: SlotFolder, bundle: Bundle) -> Deployed | None:
 
 def _prove(bundle: Bundle, config: StationConfig, show: Progress | None) -> str:
     """Build the station's engine where that takes building, and run the golden tiles and the station's settings through it."""
-    if config.engine.kind == "tensorrt":
-        from jetspect.runtime.engines.device import build_engine
-
-        build_engine(bundle, config.bundle.precision, device_options(config), show=show)
+    _build(bundle, config, show)
     judge = open_judge(config, bundle)
     judge.inspectors.close()
     return str(judge.golden)
+
+
+def _build(bundle: Bundle, config: StationConfig, show: Progress | None) -> None:
+    """Build what the station's engine needs; ``auto`` can only choose TensorRT where its engine was built before."""
+    kind = config.engine.kind
+    if kind not in ("tensorrt", AUTO):
+        return
+    from jetspect.runtime.engines.device import build_engine
+    from jetspect.runtime.engines.trt_binding import require_tensorrt
+
+    if kind == AUTO:
+        try:
+            require_tensorrt()
+        except MissingDependencyError:
+            return
+        except JetspectError as error:
+            log.warning("TensorRT is no choice for this station: %s", error)
+            return
+    try:
+        build_engine(bundle, config.bundle.precision, device_options(config), show=show)
+    except JetspectError as error:
+        if kind != AUTO:
+            raise
+        log.warning("engine.kind is auto, and no TensorRT engine can be built, so another one will judge: %s", error)
 
 
 def _same(draft: Path, bundle: Bundle) -> None:
