@@ -16,7 +16,7 @@ from pathlib import Path
 import jetspect
 from jetspect.errors import DeployError, InputError
 from jetspect.runtime.config import load_station
-from jetspect.runtime.service.folders import as_seen, named_paths, require_visible, writable_folders
+from jetspect.runtime.service.folders import as_seen, named_paths, require_visible, uses_argus, writable_folders
 from jetspect.runtime.service.unit import MARK, Service, sysusers_path, tmpfiles_path, unit_path, wants_path
 
 ROOT = Path("/")
@@ -51,7 +51,7 @@ def plan_service(station: Path, *, name: str, user: str, root: Path = ROOT, pyth
     file = root / seen.relative_to("/")
     config = load_station(file)
     interpreter = Path(sys.executable) if python is None else python
-    service = Service(name, user, interpreter, seen, stop_s=config.drain_s + _MORE_S)
+    service = Service(name, user, interpreter, seen, stop_s=config.drain_s + _MORE_S, argus=uses_argus(config))
     require_visible("Python", interpreter)
     if python is None:
         require_visible("Python", interpreter.resolve())
@@ -108,7 +108,7 @@ def uninstall(name: str, root: Path = ROOT, *, purge: bool = False) -> Removed:
         raise DeployError(f"{unit} is not there; nothing to uninstall (--name names another service)")
     _require_ours(unit, unit_path(name))
     user = next(iter(_values(unit, "User")), service.user)
-    outside = [Path(line) for line in _values(unit, "ReadWritePaths")]
+    outside = [Path(line) for line in _values(unit, "ReadWritePaths") if line != "/tmp"]  # noqa: S108
     if is_live(root):
         _system("systemctl", "disable", "--now", f"{name}.service")
     folders = [service.cache, *([service.state] if purge else [])]

@@ -65,8 +65,14 @@ def files(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def test_the_unit_satisfies_systemd_and_its_exposure_is_low(root: Path, station: Callable[..., Path]) -> None:
-    station(evidence={"folder": "/data/evidence"})
+CSI = {"kind": "gstreamer", "pipeline": "nvarguscamerasrc ! nvvidconv ! video/x-raw,format=BGRx ! appsink"}
+
+
+@pytest.mark.parametrize("source", [{"kind": "synthetic"}, CSI])
+def test_the_unit_satisfies_systemd_and_its_exposure_is_low(
+    root: Path, station: Callable[..., Path], source: dict[str, object]
+) -> None:
+    station(evidence={"folder": "/data/evidence"}, source=source)
     done = install(root)
     assert done.returncode == 0, done.stderr
     units = root / "usr/lib/systemd/system"
@@ -79,6 +85,21 @@ def test_the_unit_satisfies_systemd_and_its_exposure_is_low(root: Path, station:
     exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged.stdout)
     assert exposure is not None, judged.stderr
     assert float(exposure[1]) <= LIMIT
+
+
+def test_a_csi_camera_is_found_again_when_its_daemon_starts_anew(root: Path, station: Callable[..., Path]) -> None:
+    """The daemon makes another socket in /tmp then; one that was bound by itself would stay the old one."""
+    station(source=CSI)
+    (root / "tmp").mkdir()
+    assert install(root).returncode == 0
+    lines = (root / UNIT).read_text().splitlines()
+    assert {"PrivateTmp=no", "ReadWritePaths=/tmp"} <= set(lines)
+    assert not [line for line in lines if line.startswith("Bind")]
+    done = jetspect("device", "uninstall", "--root", root, "--json")
+    assert "/tmp" not in json.loads(done.stdout)["kept"]
+    station()
+    assert install(root).returncode == 0
+    assert "PrivateTmp=yes" in (root / UNIT).read_text()
 
 
 def test_verify_would_see_a_fault(root: Path, station: Callable[..., Path]) -> None:
