@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetspect.errors import DeployError, JetspectError, MissingDependencyError, SignatureError
+from jetspect.errors import DeployError, JetspectError, SignatureError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
-from jetspect.runtime.engines import AUTO
+from jetspect.runtime.engines import require_graph
 from jetspect.runtime.engines.attempt import Progress
-from jetspect.runtime.judging import device_options, open_judge
+from jetspect.runtime.judging import open_judge
+from jetspect.runtime.slots.building import build, engine_folder
 from jetspect.runtime.slots.folder import SLOTS, Slot, SlotFolder, other
+from jetspect.runtime.slots.room import require_room
 from jetspect.runtime.slots.state import (
     Happening,
     Probation,
@@ -24,7 +25,6 @@ from jetspect.runtime.slots.state import (
     write_state,
 )
 
-log = logging.getLogger(__name__)
 _QUICK_S = 3.0  # for a station that keeps its notes
 
 
@@ -95,6 +95,7 @@ def deploy(
         _require_free(folder, read_state(folder), force)
         live = folder.current()
         slot = SLOTS[0] if live is None else other(live)
+        require_room(folder.path, bundle, config, None)
         folder.fill(slot, {name: bundle.file(name) for name in bundle.sizes}, lambda draft: _same(draft, bundle))
         state = read_state(folder)
         entry = slot_state(bundle, golden, shadow=shadow)
@@ -197,34 +198,14 @@ def _live(folder: SlotFolder, bundle: Bundle) -> Deployed | None:
 
 def _prove(bundle: Bundle, config: StationConfig, show: Progress | None) -> str:
     """Build the station's engine where that takes building, and run the golden tiles and the station's settings through it."""
-    _build(bundle, config, show)
+    require_graph(bundle, config.bundle.precision)
+    engines = engine_folder(config)
+    require_room(slots_of(config).path, bundle, config, engines)
+    if engines is not None:
+        build(bundle, config, show)
     judge = open_judge(config, bundle)
     judge.inspectors.close()
     return str(judge.golden)
-
-
-def _build(bundle: Bundle, config: StationConfig, show: Progress | None) -> None:
-    """Build what the station's engine needs; ``auto`` can only choose TensorRT where its engine was built before."""
-    kind = config.engine.kind
-    if kind not in ("tensorrt", AUTO):
-        return
-    from jetspect.runtime.engines.device import build_engine
-    from jetspect.runtime.engines.trt_binding import require_tensorrt
-
-    if kind == AUTO:
-        try:
-            require_tensorrt()
-        except MissingDependencyError:
-            return
-        except JetspectError as error:
-            log.warning("TensorRT is no choice for this station: %s", error)
-            return
-    try:
-        build_engine(bundle, config.bundle.precision, device_options(config), show=show)
-    except JetspectError as error:
-        if kind != AUTO:
-            raise
-        log.warning("engine.kind is auto, and no TensorRT engine can be built, so another one will judge: %s", error)
 
 
 def _same(draft: Path, bundle: Bundle) -> None:
