@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,72 @@ def test_a_running_station_takes_the_new_bundle_and_drops_no_frame(
     assert health.build.model.version == "2"
     assert health.slots is not None
     assert health.slots.on_probation
+
+
+def test_a_rollback_of_its_own_is_published_with_its_reason(
+    config: Config, version: Version, put: Put, mosquitto: Callable[..., Any]
+) -> None:
+    put(version("1"))
+    broker = BrokerSettings(host="127.0.0.1", port=mosquitto().port)
+    seen: list[str] = []
+
+    def listen(item: Any, inspection: Any, message: Any) -> None:
+        seen.append(message.model.version)
+
+    settings = config(broker={"host": broker.host, "port": broker.port})
+    with build_station(settings, on_result=listen) as station, MqttSubscriber(broker, "#") as subscriber:
+        runner = threading.Thread(target=station.run)
+        runner.start()
+        wait_for(lambda: len(seen) > 32)
+        put(version("2", threshold=0.0))
+        wait_for(lambda: "2" in seen and seen[-1] == "1")
+        station.stop()
+        runner.join()
+        messages: dict[str, list[Any]] = {"meta": [], "health": []}
+        for topic, data in subscriber.messages(quiet_s=10):
+            message = json.loads(data)
+            messages.setdefault(topic.rsplit("/", 1)[1], []).append(message)
+            if message.get("state") == "offline":
+                break
+    metas, health = messages["meta"], messages["health"][-1]
+    told = [(m["model"]["version"], m["slots"]["live"], m["slots"]["event"]) for m in metas]
+    assert told[-2:] == [("2", "b", "deployed"), ("1", "a", "rolled_back")]
+    assert metas[-1]["slots"]["reason"].startswith("NOK rate: ")
+    (alarm,) = [alarm for alarm in health["alarms"] if alarm.startswith("slot_")]
+    assert alarm == f"slot_rolled_back: {metas[-1]['slots']['reason']}"
+    assert health["slots"]["event"] == "rolled_back"
+
+
+def test_a_clock_of_1970_that_is_set_in_mid_probation_changes_nothing(
+    folder: SlotFolder,
+    version: Version,
+    put: Put,
+    opened: Callable[..., SlotInspectors],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Early(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime(1970, 1, 1, 0, 0, 7, tzinfo=tz)  # a board without a battery starts here each time
+
+    with monkeypatch.context() as early:
+        early.setattr("jetspect.runtime.frames.datetime", Early)
+        put(version("1"))
+        put(version("2"))
+        first = opened(probation_minutes=1, min_frames=1)
+        first.inspect(frame())
+    assert first.info().at == Early.now(timezone.utc)
+    wait_for(lambda: first.info().frames == 1)
+    first.close()
+    again = opened(probation_minutes=1, min_frames=1)
+    again.inspect(frame())
+    assert (again.model.version, again.info().on_probation, again.info().frames) == ("2", True, 2)
+    again.close()
+    probation = read_state(folder).probation
+    assert probation is not None
+    assert probation.elapsed_s < 60
+    assert roll_back(folder, "by hand", by_hand=True).at.year > 2000
+    assert put(version("3")) == "b"
 
 
 def test_a_bundle_that_does_not_open_is_not_taken_and_the_reason_is_told(
