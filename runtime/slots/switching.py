@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -38,6 +39,7 @@ class SlotInspectors:
     """What :class:`jetspect.runtime.views.ViewInspectors` is for one bundle, for two slots. Closing it closes the engine.
 
     ``on_change`` is called after an exchange and after news of the probation, in the thread that looks after the slots.
+    ``throttled_since`` says what slowed the device down since a time (monotonic); a frame's latency says nothing then.
 
     Parameters
     ----------
@@ -53,6 +55,7 @@ class SlotInspectors:
     def __init__(self, folder: SlotFolder, settings: SlotSettings, opener: Opener) -> None:
         self._folder, self._opener = folder, opener
         self.on_change: Callable[[], None] = lambda: None
+        self.throttled_since: Callable[[float], str] = lambda _: ""
         self._lock = threading.Lock()  # held for one frame, and for the exchange
         self._wake, self._end = threading.Event(), threading.Event()
         self._left: Content | None = None  # what was tried and did not open
@@ -66,9 +69,10 @@ class SlotInspectors:
     def inspect(self, frame: Frame | LostFrame) -> Inspection:
         """Judge one frame with the live bundle; errors as :meth:`jetspect.runtime.inspector.Inspector.inspect`."""
         with self._lock:
+            began = time.monotonic()
             try:
                 inspection = self._active.judge.inspectors.inspect(frame)
-                self._supervisor.judged(inspection)
+                self._supervisor.judged(inspection, throttled=bool(self.throttled_since(began)))
             except Exception:
                 self._supervisor.failed()
                 raise

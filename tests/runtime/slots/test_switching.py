@@ -293,6 +293,31 @@ def test_inspections_that_fail_send_it_back(
     assert inspectors.info().reason.startswith("errors: 2 of 2 inspections")
 
 
+def test_latencies_of_a_device_that_is_slowed_down_do_not_count(
+    folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    put(version("1"))
+    inspectors = opened()
+    inspectors.throttled_since = lambda began: "devfreq-gpu"
+    inspectors.inspect(frame())
+    inspectors.close()
+    record = read_state(folder).slots["a"].record
+    assert (len(record.outcomes), record.latency_ms) == (1, None)
+    inspectors = opened()
+    inspectors.inspect(frame())
+    inspectors.close()
+    assert read_state(folder).slots["a"].record.latency_ms is not None
+
+
+def test_the_station_tells_its_slots_when_the_device_is_slowed_down(config: Config, version: Version, put: Put) -> None:
+    put(version("1"))
+    with build_station(config()) as station:
+        parts = station._parts
+        assert isinstance(parts.inspector, SlotInspectors)
+        assert parts.device is not None
+        assert parts.inspector.throttled_since == parts.device.throttled_since
+
+
 def test_a_rollback_by_hand_is_taken_and_has_no_probation(
     folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
 ) -> None:
