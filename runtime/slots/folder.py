@@ -144,6 +144,11 @@ class SlotFolder:
                         old.rename(self.place(slot))
                     self._clear(draft, old)
 
+    @property
+    def torn(self) -> bool:
+        """Whether there is something to mend, or a fill is between its two renames just now."""
+        return any(self._aside(slot).is_dir() and not self.place(slot).exists() for slot in SLOTS)
+
     def mend(self) -> None:
         """Put back what a fill that was killed between its two renames has moved away. The caller holds the lock."""
         with self._told():

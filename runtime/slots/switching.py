@@ -150,7 +150,7 @@ class SlotInspectors:
 
     def _mend(self) -> None:
         try:
-            if self._folder.current() is not None:
+            if self._folder.torn:  # else a start would wait for a deploy that copies
                 with self._folder.lock():
                     self._folder.mend()
         except DeployError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone, tzinfo
 from pathlib import Path
@@ -230,6 +231,10 @@ def test_the_station_starts_with_the_bundle_that_a_killed_deploy_had_moved_away(
     (folder.place("b") / "golden.npz").unlink()
     folder.place("a").rename(folder.path / ".a.old")
     assert opened().model.version == "1"
+    with folder.lock():
+        began = time.monotonic()
+        assert opened().model.version == "1"
+        assert time.monotonic() - began < 10, "a start waits for no deploy where nothing is to be put back"
 
 
 def test_a_damaged_live_slot_does_not_keep_the_station_from_starting(
