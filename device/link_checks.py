@@ -12,6 +12,7 @@ _JUMBO = 8000
 _GIGABIT = 1000
 _BUFFER_BYTES = 16 << 20
 _VIDEO_CLASS = "0e"
+_USB3_VISION = ("ef", "05")  # class and subclass of its control interface (AIA USB3 Vision 1.0)
 
 
 def check_camera_network(address: str, packet_size: int | None, root: Path = ROOT) -> Finding:
@@ -76,9 +77,12 @@ def check_usb_awake(root: Path = ROOT) -> Finding:
 
 
 def usb_cameras(root: Path = ROOT) -> tuple[Path, ...]:
-    """Return the folders of USB devices that have an interface of the video class."""
+    """Return the folders of USB devices that have an interface of a camera: UVC or USB3 Vision."""
     folder = root / "sys/bus/usb/devices"
-    video = {
-        p.name.partition(":")[0] for p in entries(folder, "*:*") if read_text(p / "bInterfaceClass") == _VIDEO_CLASS
-    }
+    video = {p.name.partition(":")[0] for p in entries(folder, "*:*") if _is_camera(p)}
     return tuple(folder / name for name in sorted(video))
+
+
+def _is_camera(interface: Path) -> bool:
+    kind = read_text(interface / "bInterfaceClass")
+    return kind == _VIDEO_CLASS or (kind, read_text(interface / "bInterfaceSubClass")) == _USB3_VISION

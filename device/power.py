@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from jetspect.device.files import ROOT
+from jetspect.device.power_changes import changes
 from jetspect.device.power_modes import PowerMode, PowerModes, read_power_modes
 from jetspect.errors import InputError, JetspectError
 
 _PLACES = ("usr/sbin", "usr/bin", "sbin", "bin")
 _KEPT = "run/jetspect-clocks.conf"  # a reboot ends both: clocks that are held, and the file
 _LIMIT_S = 60.0
+_REBOOT = re.compile(r"reboot\s+(is\s+)?required", re.IGNORECASE)
 _INSTALL = "sudo apt-get install nvidia-l4t-nvpmodel nvidia-l4t-tools"
 
 
@@ -26,6 +29,11 @@ class Changed:
     after: PowerMode | None
     did: tuple[str, ...]
     undo: tuple[str, ...]
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The knobs that differ, in words."""
+        return changes(self.before, self.after)
 
 
 def set_power(mode: str, *, clocks: bool = False, root: Path = ROOT, user: int | None = None) -> Changed:
@@ -59,20 +67,21 @@ def set_power(mode: str, *, clocks: bool = False, root: Path = ROOT, user: int |
         raise JetspectError(
             f"setting the power mode needs root; run: sudo jetspect device power set {wanted.name}{flag}"
         )
-    did = []
+    did: list[str] = []
+    held = modes.current != wanted and (root / _KEPT).exists()
+    if held:
+        # What is kept are the limits of the mode that ends here: they must never come back on another one.
+        _release_clocks(_tool("jetson_clocks", root), root, did)
     if modes.current != wanted:
-        _run([nvpmodel, "-m", str(wanted.number)])
+        said = _run([nvpmodel, "-m", str(wanted.number)])
+        if _REBOOT.search(said) or read_power_modes(root).current != wanted:
+            raise _wants_reboot(wanted)
         did.append(f"nvpmodel -m {wanted.number}")
-    after = read_power_modes(root)
-    if after.current != wanted:
-        raise JetspectError(
-            f"nvpmodel did not change the mode to {wanted.name}, it needs a reboot for it; run: sudo nvpmodel -m "
-            f"{wanted.number}, and answer its question with YES"
-        )
     undo = []
     if jetson_clocks is not None:
         undo.append(_hold_clocks(jetson_clocks, root, did))
-    return Changed(modes.current, after.current, tuple(did), (*undo, *_undo_mode(modes, wanted)))
+    undo += _undo_mode(modes, wanted, held=held)
+    return Changed(modes.current, read_power_modes(root).current, tuple(did), tuple(undo))
 
 
 def _hold_clocks(tool: str, root: Path, did: list[str]) -> str:
@@ -86,9 +95,25 @@ def _hold_clocks(tool: str, root: Path, did: list[str]) -> str:
     return f"sudo jetson_clocks --restore {kept} && sudo rm {kept}"
 
 
-def _undo_mode(before: PowerModes, wanted: PowerMode) -> tuple[str, ...]:
+def _release_clocks(tool: str, root: Path, did: list[str]) -> None:
+    kept = root / _KEPT
+    _run([tool, "--restore", str(kept)])
+    kept.unlink()
+    did.append(f"jetson_clocks --restore {kept}")
+
+
+def _undo_mode(before: PowerModes, wanted: PowerMode, *, held: bool) -> tuple[str, ...]:
     number = before.default if before.current is None else before.current.number
-    return () if number is None or number == wanted.number else (f"sudo nvpmodel -m {number}",)
+    if number is None or number == wanted.number:
+        return ()
+    return (f"sudo jetspect device power set {number} --clocks" if held else f"sudo nvpmodel -m {number}",)
+
+
+def _wants_reboot(wanted: PowerMode) -> JetspectError:
+    return JetspectError(
+        f"nvpmodel did not change the mode to {wanted.name}, it needs a reboot for it; run: sudo nvpmodel -m "
+        f"{wanted.number}, and answer its question with YES"
+    )
 
 
 def _tool(name: str, root: Path) -> str:
@@ -103,8 +128,8 @@ def _tool(name: str, root: Path) -> str:
     return found
 
 
-def _run(command: list[str]) -> None:
-    """Run a tool. It gets no input: nvpmodel would ask whether to reboot."""
+def _run(command: list[str]) -> str:
+    """Run a tool and return what it says. It gets no input: nvpmodel would ask whether to reboot."""
     name = Path(command[0]).name
     shown = " ".join([name, *command[1:]])
     try:
@@ -125,6 +150,8 @@ def _run(command: list[str]) -> None:
         raise JetspectError(
             f"{shown} cannot be run: {error.strerror or error}; install it again with: {_INSTALL}"
         ) from error
-    if done.returncode:
+    told = f"{done.stdout} {done.stderr}"
+    if done.returncode and not _REBOOT.search(told):  # without an answer to its question it fails, or not, by version
         said = " ".join((done.stderr or done.stdout).split())[-300:] or "it says nothing"
         raise JetspectError(f"{shown} failed with exit code {done.returncode}: {said}; run it by hand: sudo {shown}")
+    return told

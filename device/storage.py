@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from jetspect.device.files import ROOT, entries, read_int, read_text, whole_numb
 Kind = Literal["emmc", "sd", "nvme", "disk"]
 _SECTOR = 512
 _MIB = 1 << 20
+_BOOT_AREA = re.compile(r"mmcblk\d+(boot\d+|rpmb)")
 _PRE_EOL = {1: "normal", 2: "warning", 3: "urgent"}
 
 
@@ -46,7 +48,7 @@ class Space:
 
 def read_disks(root: Path = ROOT) -> tuple[Disk, ...]:
     """Return the disks; no partitions, loops, zram or boot areas of an eMMC."""
-    return tuple(_disk(path) for path in entries(root / "sys/block") if (path / "device").is_dir())
+    return tuple(_disk(path) for path in entries(root / "sys/block") if _is_disk(path))
 
 
 def space(path: Path) -> Space | None:
@@ -58,6 +60,10 @@ def space(path: Path) -> Space | None:
     except OSError:
         return None
     return Space(told.f_blocks * told.f_frsize // _MIB, told.f_bavail * told.f_frsize // _MIB)
+
+
+def _is_disk(path: Path) -> bool:
+    return (path / "device").is_dir() and not _BOOT_AREA.fullmatch(path.name)
 
 
 def _disk(path: Path) -> Disk:

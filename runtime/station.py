@@ -121,6 +121,8 @@ class Station:
         if isinstance(inspector, SlotInspectors):
             self.telemetry.model, self.telemetry.slots = lambda: inspector.model, inspector.info
             inspector.on_change = self._switched
+            if parts.device is not None:
+                inspector.throttled_since = parts.device.throttled_since
         self.counters = self.telemetry.events.counters
         self._recording = Recording(
             parts.outbox,

@@ -53,7 +53,8 @@ def _rows(i: DeviceInfo) -> list[tuple[str, str]]:
         rows.append(("power mode", i.power.current.name if i.power.current else _UNKNOWN))
     for card in i.network:
         speed = f"{card.speed_mbit} Mbit/s" if card.speed_mbit else "speed not told"
-        rows.append(("network", f"{card.name}: {'up' if card.up else 'down'}, {speed}, MTU {card.mtu}"))
+        address = f", {card.ipv4}" if card.ipv4 else ""
+        rows.append(("network", f"{card.name}: {'up' if card.up else 'down'}, {speed}, MTU {card.mtu}{address}"))
     state = {True: "synchronised", False: "not synchronised", None: "not known whether synchronised"}
     service = f" by {i.clock.service}" if i.clock.service else ""
     rows.append(("clock", f"{i.clock.now:%Y-%m-%d %H:%M:%S} UTC, {state[i.clock.synchronised]}{service}"))

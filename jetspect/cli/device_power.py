@@ -67,9 +67,11 @@ def set_mode(
     changed = set_power(mode, clocks=clocks)
     if as_json:
         names = {"before": _name(changed.before), "after": _name(changed.after)}
-        print_json({**names, "did": list(changed.did), "undo": list(changed.undo)})
+        print_json({**names, "changes": list(changed.changes), "did": list(changed.did), "undo": list(changed.undo)})
         return
     console.print(f"power mode: {_name(changed.before) or 'not told'} -> {_name(changed.after)}", markup=False)
+    for line in changed.changes:
+        console.print(f"  {line}", markup=False)
     for line in changed.did or ("nothing: it was set already",):
         console.print(f"  ran:  {line}", markup=False)
     for line in changed.undo:

@@ -97,12 +97,18 @@ def slots(station: StationOption = STATION, as_json: JsonOption = False) -> None
         raise typer.Exit(1)
 
 
-def rollback(station: StationOption = STATION, as_json: JsonOption = False) -> None:
+def rollback(
+    station: StationOption = STATION,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also to a bundle that was deployed with --shadow; it goes on probation.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Make the bundle in the other slot the live one; a station that runs takes it between two frames.
 
     Example: sudo -u jetspect jetspect device rollback
     """
-    happened = roll_back(slots_of(load_station(station)), "asked for by hand", by_hand=True)
+    happened = roll_back(slots_of(load_station(station)), "asked for by hand", by_hand=True, force=force)
     if as_json:
         print_json({"slot": happened.slot})
     else:
@@ -113,6 +119,8 @@ def _row(view: SlotView) -> list[str]:
     name = f"[bold green]{view.slot} live[/]" if view.live else view.slot
     if view.on_probation:
         name += ", on probation"
+    if view.shadow:
+        name += ", shadow"
     if view.fault:
         return [name, f"[bold red]{escape(view.fault)}[/]"]
     deployed = "" if view.deployed_at is None else f"{view.deployed_at:%Y-%m-%d %H:%M}"

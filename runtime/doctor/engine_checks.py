@@ -76,7 +76,8 @@ def check_golden(patient: Patient) -> Finding:
 
 def _opened(patient: Patient) -> Bundle:
     if patient.bundle is None:
-        raise EngineError("there is no bundle; name one, or a station file that has one, or deploy one to its slots")
+        slots = None if patient.config is None else patient.config.bundle.slots
+        raise EngineError(f"nothing is deployed in {slots}; do it with: jetspect device deploy BUNDLE")
     return Bundle.open(patient.bundle, public_key=patient.public_key)
 
 

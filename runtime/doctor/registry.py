@@ -55,7 +55,7 @@ def _of_the_model(patient: Patient) -> Iterator[Check]:
         yield Check("build memory", partial(system_checks.check_build_memory, patient.info))
     if on_gpu:
         yield Check("cuda", partial(engine_checks.check_cuda, patient), _REACH_S)
-    if patient.bundle is not None:
+    if patient.bundle is not None or patient.config is not None:  # slots may be empty, which is a finding too
         yield Check("bundle", partial(engine_checks.check_bundle, patient), _REACH_S)
         yield Check("graph", partial(engine_checks.check_graph, patient), _REACH_S)
         yield Check("golden tiles", partial(engine_checks.check_golden, patient), _ENGINE_S)

@@ -82,6 +82,7 @@ def choose_engine(
 ) -> tuple[Engine, GoldenReport, Choice]:
     """Open the fastest engine of this machine, and say how it was chosen; errors as :func:`open_engine`."""
     from jetspect.runtime.engines.auto import open_fastest
+    from jetspect.runtime.engines.cache import default_folder
     from jetspect.runtime.engines.options import DeviceOptions
 
     require_graph(bundle, precision)
@@ -98,6 +99,7 @@ def choose_engine(
         tile_px=shape.tile_px,
         batch=shape.batch,
         threads=threads,
+        engines=shape.folder or default_folder(),
         again=again,
     )
 

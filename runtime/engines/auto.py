@@ -20,6 +20,7 @@ from jetspect.device.probe import probe
 from jetspect.errors import EngineError, JetspectError, MissingDependencyError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.engines.base import U8, Engine
+from jetspect.runtime.engines.cache import built_for
 from jetspect.runtime.golden import GoldenReport
 from jetspect.runtime.manifest import Precision
 from jetspect.runtime.private import private_folder, read_private, write_private
@@ -72,6 +73,7 @@ def open_fastest(
     tile_px: int | None,
     batch: int,
     threads: int,
+    engines: Path,
     again: bool = False,
 ) -> tuple[Engine, GoldenReport, Choice]:
     """Open the engine that was fastest here, after a trial where there was none yet for this graph, shape and machine.
@@ -83,6 +85,8 @@ def open_fastest(
     ----------
     opened_by
         Opens and proves an engine by its kind.
+    engines
+        Folder of what was built; a new engine of this graph there calls for a new trial.
     again
         Do not look at what is remembered.
 
@@ -92,6 +96,7 @@ def open_fastest(
         No engine can run the graph; says why of each.
     """
     made_for = _key(bundle, precision, tile_px, batch, threads)
+    made_for["built"] = built_for(engines, bundle.manifest.graphs[precision].sha256)
     path = _path(made_for)
     known = None if again else _remembered(path, made_for)
     if known is not None and known.kind in kinds:

@@ -133,6 +133,17 @@ class EngineStore:
             os.close(handle)
 
 
+def built_for(folder: Path, graph_sha256: str) -> str:
+    """Name the engines of a graph that lie in a folder, without opening a device; empty where there is none."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        with suppress(EngineError):
+            sidecar = _parse(path, _read(path) or b"")
+            if sidecar.key.graph_sha256 == graph_sha256:
+                found.append(f"{sidecar.key.name} {sidecar.engine_sha256[:16]}")
+    return ", ".join(found)
+
+
 def _read(path: Path) -> bytes | None:
     return read_private(path, then=_rebuild(path))
 

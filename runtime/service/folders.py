@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from jetspect.errors import InputError
 from jetspect.runtime.config import StationConfig
+from jetspect.runtime.sources.gstreamer import GStreamerSettings
 
 # ProtectHome and PrivateTmp of the unit hide these.
 _HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
@@ -40,6 +41,11 @@ def named_paths(config: BaseModel, name: str = "") -> Iterator[tuple[str, Path]]
                 yield from named_paths(each, key)
             elif isinstance(each, Path):
                 yield key, each
+
+
+def uses_argus(config: StationConfig) -> bool:
+    """Whether a camera is read through nvargus-daemon."""
+    return any(isinstance(s, GStreamerSettings) and "nvarguscamerasrc" in s.pipeline for s in config.sources.values())
 
 
 def writable_folders(config: StationConfig, root: Path, state: Path) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import shutil
@@ -9,16 +10,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jetspect
 from jetspect.errors import DeployError, InputError
 from jetspect.runtime.config import load_station
-from jetspect.runtime.service.folders import as_seen, named_paths, require_visible, writable_folders
+from jetspect.runtime.service.advice import advice
+from jetspect.runtime.service.folders import as_seen, named_paths, require_visible, uses_argus, writable_folders
 from jetspect.runtime.service.unit import MARK, Service, sysusers_path, tmpfiles_path, unit_path, wants_path
 
+log = logging.getLogger(__name__)
 ROOT = Path("/")
 _MORE_S = 60.0  # to end, beside the delivery: frames in hand, and goodbye to the broker
 
@@ -51,7 +54,7 @@ def plan_service(station: Path, *, name: str, user: str, root: Path = ROOT, pyth
     file = root / seen.relative_to("/")
     config = load_station(file)
     interpreter = Path(sys.executable) if python is None else python
-    service = Service(name, user, interpreter, seen, stop_s=config.drain_s + _MORE_S)
+    service = Service(name, user, interpreter, seen, stop_s=config.drain_s + _MORE_S, argus=uses_argus(config))
     require_visible("Python", interpreter)
     if python is None:
         require_visible("Python", interpreter.resolve())
@@ -59,6 +62,9 @@ def plan_service(station: Path, *, name: str, user: str, root: Path = ROOT, pyth
     require_visible("the station file", seen)
     for key, path in named_paths(config):
         require_visible(key, as_seen(path, root))
+    below = interpreter if root == ROOT else root / interpreter.relative_to("/")
+    for line in advice(config, user, file, below, root):
+        log.warning("%s", line)
     return replace(service, writable=writable_folders(config, root, service.state))
 
 
@@ -119,9 +125,11 @@ def uninstall(name: str, root: Path = ROOT, *, purge: bool = False) -> Removed:
         raise DeployError(f"{unit} is not there; nothing to uninstall (--name names another service)")
     _require_ours(unit, unit_path(name))
     user = next(iter(_values(unit, "User")), service.user)
-    outside = [Path(line) for line in _values(unit, "ReadWritePaths")]
+    outside = [Path(line) for line in _values(unit, "ReadWritePaths") if line != "/tmp"]  # noqa: S108
     if is_live(root):
         _system("systemctl", "disable", "--now", f"{name}.service")
+        with suppress(DeployError):  # it was not loaded; one that failed would be listed for as long as the system runs
+            _system("systemctl", "reset-failed", f"{name}.service")
     folders = [service.cache, *([service.state] if purge else [])]
     gone = []
     # The unit goes last: an uninstall that was cut off can be repeated.

@@ -28,6 +28,8 @@ class Service:
         Folders outside the service's own that the station writes to.
     stop_s
         How long the station may take to end.
+    argus
+        Whether a CSI camera is read through nvargus-daemon.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Service:
     station: Path
     writable: tuple[Path, ...] = ()
     stop_s: float = 90.0
+    argus: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -72,6 +75,7 @@ class Service:
                 station=self.station,
                 state=self.state,
                 stop_s=round(self.stop_s),
+                tmp=_ARGUS if self.argus else "PrivateTmp=yes\n",
                 writable="".join(f"ReadWritePaths={path}\n" for path in self.writable),
             ),
             sysusers_path(self.name): _USER.format(mark=MARK, user=self.user, state=self.state),
@@ -106,6 +110,12 @@ u {user} - "jetspect station" {state}
 m {user} video
 m {user} render
 m {user} plugdev
+"""
+
+# The socket alone, bound at the start, would be that of a daemon that is gone as soon as nvargus-daemon starts anew.
+_ARGUS = """# Loosened: CSI cameras are reached through /tmp/argus_socket, which nvargus-daemon makes anew whenever it starts.
+PrivateTmp=no
+ReadWritePaths=/tmp
 """
 
 _UNIT = """{mark}
@@ -144,10 +154,7 @@ SyslogIdentifier={name}
 # What it may see and write. Files of the system are read-only, homes are not there.
 ProtectSystem=strict
 ProtectHome=yes
-PrivateTmp=yes
-# Loosened: CSI cameras are reached through this socket of nvargus-daemon.
-BindPaths=-/tmp/argus_socket
-{writable}UMask=0027
+{tmp}{writable}UMask=0027
 ProtectProc=invisible
 ProtectClock=yes
 ProtectHostname=yes

@@ -8,14 +8,18 @@ from pathlib import Path
 from jetspect.errors import DeployError, JetspectError, SignatureError
 from jetspect.runtime.bundle import Bundle
 from jetspect.runtime.config import StationConfig
+from jetspect.runtime.engines import require_graph
 from jetspect.runtime.engines.attempt import Progress
-from jetspect.runtime.judging import device_options, open_judge
+from jetspect.runtime.judging import open_judge
+from jetspect.runtime.slots.building import build, engine_folder
 from jetspect.runtime.slots.folder import SLOTS, Slot, SlotFolder, other
+from jetspect.runtime.slots.room import require_room
 from jetspect.runtime.slots.state import (
     Happening,
     Probation,
     SlotsState,
     SlotState,
+    only_looks_on,
     read_state,
     slot_state,
     write_state,
@@ -91,9 +95,10 @@ def deploy(
         _require_free(folder, read_state(folder), force)
         live = folder.current()
         slot = SLOTS[0] if live is None else other(live)
+        require_room(folder.path, bundle, config, None)
         folder.fill(slot, {name: bundle.file(name) for name in bundle.sizes}, lambda draft: _same(draft, bundle))
         state = read_state(folder)
-        entry = slot_state(bundle, golden)
+        entry = slot_state(bundle, golden, shadow=shadow)
         if shadow:
             write_state(folder, state.model_copy(update={"slots": {**state.slots, slot: entry}}))
             return Deployed(slot, entry, fresh=True)
@@ -113,24 +118,29 @@ def deploy(
     return Deployed(slot, entry, fresh=True)
 
 
-def roll_back(folder: SlotFolder, reason: str, *, to: Slot | None = None, by_hand: bool = False) -> Happening:
-    """Make the other slot the live one and note why; it has no probation.
+def roll_back(
+    folder: SlotFolder, reason: str, *, to: Slot | None = None, by_hand: bool = False, force: bool = False
+) -> Happening:
+    """Make the other slot the live one and note why; it has no probation, unless it only looked on so far.
 
     Parameters
     ----------
     to
         The slot to go back to, which may be the live one already; the one that is not live by default.
+    force
+        Also to a bundle that only looked on.
 
     Raises
     ------
     DeployError
-        There is no other bundle, or it is damaged.
+        There is no other bundle, it is damaged, or it only looked on: no way back, but an unproven step ahead.
     """
     if folder.current() is None:
         raise DeployError(f"nothing is deployed in {folder.path}; do it with: jetspect device deploy BUNDLE")
     folder.make()
     with folder.lock():
         live = folder.current() or SLOTS[0]
+        folder.mend()
         target = to or other(live)
         if not folder.filled(target):
             raise DeployError(f"slot {target} is empty, so there is nothing to go back to; deploy a bundle instead")
@@ -139,7 +149,20 @@ def roll_back(folder: SlotFolder, reason: str, *, to: Slot | None = None, by_han
         except JetspectError as error:
             raise DeployError(f"slot {target} cannot be gone back to: {error}") from error
         state = read_state(folder)
+        unproven = only_looks_on(state, target)
+        if unproven and not force:
+            raise DeployError(
+                f"slot {target} holds {state.slots[target].bundle}, which was deployed with --shadow and is no way back; "
+                "deploy it without --shadow to have it on probation, or give --force"
+            )
         happened = Happening(what="switched_back" if by_hand else "rolled_back", slot=target, reason=reason)
+        if unproven:  # noted before the switch, as a deploy does
+            entry = state.slots[target].model_copy(update={"role": "live"})
+            probation = Probation(slot=target, began=happened.at)
+            changes = {"slots": {**state.slots, target: entry}, "probation": probation, "last": happened}
+            write_state(folder, state.model_copy(update=changes))
+            folder.switch(target)
+            return happened
         folder.switch(target)
         write_state(folder, state.model_copy(update={"probation": None, "last": happened}))
     return happened
@@ -175,10 +198,11 @@ def _live(folder: SlotFolder, bundle: Bundle) -> Deployed | None:
 
 def _prove(bundle: Bundle, config: StationConfig, show: Progress | None) -> str:
     """Build the station's engine where that takes building, and run the golden tiles and the station's settings through it."""
-    if config.engine.kind == "tensorrt":
-        from jetspect.runtime.engines.device import build_engine
-
-        build_engine(bundle, config.bundle.precision, device_options(config), show=show)
+    require_graph(bundle, config.bundle.precision)
+    engines = engine_folder(config)
+    require_room(slots_of(config).path, bundle, config, engines)
+    if engines is not None:
+        build(bundle, config, show)
     judge = open_judge(config, bundle)
     judge.inspectors.close()
     return str(judge.golden)

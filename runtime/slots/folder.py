@@ -120,7 +120,8 @@ class SlotFolder:
         check
             Called with the draft, as it is on the disk.
         """
-        draft, old = self.path / f".{slot}.new", self.path / f".{slot}.old"
+        draft, old = self.path / f".{slot}.new", self._aside(slot)
+        self.mend()
         with self._told():
             self._clear(draft, old)
             try:
@@ -142,6 +143,23 @@ class SlotFolder:
                     if old.exists() and not self.place(slot).exists():
                         old.rename(self.place(slot))
                     self._clear(draft, old)
+
+    @property
+    def torn(self) -> bool:
+        """Whether there is something to mend, or a fill is between its two renames just now."""
+        return any(self._aside(slot).is_dir() and not self.place(slot).exists() for slot in SLOTS)
+
+    def mend(self) -> None:
+        """Put back what a fill that was killed between its two renames has moved away. The caller holds the lock."""
+        with self._told():
+            for slot in SLOTS:
+                if self._aside(slot).is_dir() and not self.place(slot).exists():
+                    self.step("put the old bundle back")
+                    self._aside(slot).rename(self.place(slot))
+                    sync_folder(self.path)
+
+    def _aside(self, slot: Slot) -> Path:
+        return self.path / f".{slot}.old"
 
     def switch(self, slot: Slot) -> None:
         """Make a slot the live one. The caller holds the lock."""

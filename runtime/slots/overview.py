@@ -16,11 +16,20 @@ from jetspect.runtime.slots.trial import ERROR
 
 @dataclass(frozen=True)
 class SlotView:
-    """One slot. ``fault`` says why its bundle cannot be used; ``frames`` are the last ones that it judged, at most 2000."""
+    """One slot. ``frames`` are the last ones that its bundle judged, at most 2000.
+
+    Attributes
+    ----------
+    shadow
+        The bundle only looks on, and is no way back.
+    fault
+        Why the bundle cannot be used.
+    """
 
     slot: Slot
     live: bool
     on_probation: bool = False
+    shadow: bool = False
     fault: str = ""
     bundle: str = ""
     manifest_sha256: str = ""
@@ -76,6 +85,7 @@ def _view(folder: SlotFolder, slot: Slot, state: SlotsState, *, live: bool) -> S
         slot,
         live,
         on_probation=tried,
+        shadow=known is not None and known.role == "shadow",
         bundle=f"{manifest.name} {manifest.version}",
         manifest_sha256=bundle.manifest_sha256,
         signature=bundle.signature if known is None else known.signature,

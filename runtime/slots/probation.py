@@ -90,8 +90,8 @@ class Supervisor:
             self._baseline = record
             self._owed = (old, entry.model_copy(update={"record": record}))
 
-    def judged(self, inspection: Inspection) -> None:
-        if self._tally.add(inspection) and self._on_trial and is_look(self._tally.frames):
+    def judged(self, inspection: Inspection, *, throttled: bool = False) -> None:
+        if self._tally.add(inspection, throttled=throttled) and self._on_trial and is_look(self._tally.frames):
             self.against = judge_trial(self._tally, self._baseline, self._settings)
 
     def failed(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -38,6 +39,7 @@ class SlotState(_Part):
     deployed_at: datetime
     signature: str
     golden: str
+    role: Literal["live", "shadow"] = Field("live", description="shadow: only to look on; no result counted yet")
     record: Record = Record()
 
 
@@ -69,7 +71,7 @@ class SlotsState(_Part):
     last: Happening | None = None
 
 
-def slot_state(bundle: Bundle, golden: str) -> SlotState:
+def slot_state(bundle: Bundle, golden: str, *, shadow: bool = False) -> SlotState:
     """Describe a bundle that has just been proven, and has judged nothing yet."""
     manifest = bundle.manifest
     return SlotState(
@@ -78,7 +80,14 @@ def slot_state(bundle: Bundle, golden: str) -> SlotState:
         deployed_at=utc_now(),
         signature=bundle.signature,
         golden=golden,
+        role="shadow" if shadow else "live",
     )
+
+
+def only_looks_on(state: SlotsState, slot: Slot) -> bool:
+    """Whether a slot holds a bundle that was never meant to judge."""
+    entry = state.slots.get(slot)
+    return entry is not None and entry.role == "shadow"
 
 
 def read_state(folder: SlotFolder) -> SlotsState:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +22,7 @@ from jetspect.runtime.slots.deploy import roll_back
 from jetspect.runtime.slots.folder import Content, Slot, SlotFolder, other
 from jetspect.runtime.slots.probation import Supervisor
 from jetspect.runtime.slots.settings import SlotSettings
+from jetspect.runtime.slots.state import only_looks_on, read_state
 
 log = logging.getLogger(__name__)
 _LOOK_S = 1.0
@@ -37,6 +39,7 @@ class SlotInspectors:
     """What :class:`jetspect.runtime.views.ViewInspectors` is for one bundle, for two slots. Closing it closes the engine.
 
     ``on_change`` is called after an exchange and after news of the probation, in the thread that looks after the slots.
+    ``throttled_since`` says what slowed the device down since a time (monotonic); a frame's latency says nothing then.
 
     Parameters
     ----------
@@ -52,6 +55,7 @@ class SlotInspectors:
     def __init__(self, folder: SlotFolder, settings: SlotSettings, opener: Opener) -> None:
         self._folder, self._opener = folder, opener
         self.on_change: Callable[[], None] = lambda: None
+        self.throttled_since: Callable[[float], str] = lambda _: ""
         self._lock = threading.Lock()  # held for one frame, and for the exchange
         self._wake, self._end = threading.Event(), threading.Event()
         self._left: Content | None = None  # what was tried and did not open
@@ -65,9 +69,10 @@ class SlotInspectors:
     def inspect(self, frame: Frame | LostFrame) -> Inspection:
         """Judge one frame with the live bundle; errors as :meth:`jetspect.runtime.inspector.Inspector.inspect`."""
         with self._lock:
+            began = time.monotonic()
             try:
                 inspection = self._active.judge.inspectors.inspect(frame)
-                self._supervisor.judged(inspection)
+                self._supervisor.judged(inspection, throttled=bool(self.throttled_since(began)))
             except Exception:
                 self._supervisor.failed()
                 raise
@@ -116,6 +121,7 @@ class SlotInspectors:
 
     def _start(self) -> _Active:
         """Open the live slot; where it does not open, or starts too often on probation, the other one."""
+        self._mend()
         content = self._folder.content()
         if content is None:
             raise DeployError(f"nothing is deployed in {self._folder.path}; do it with: jetspect device deploy BUNDLE")
@@ -132,7 +138,7 @@ class SlotInspectors:
             return _Active(content, self._opener(content.slot))
         except JetspectError as error:
             spare = other(content.slot)
-            if not self._folder.filled(spare):
+            if not self._folder.filled(spare) or only_looks_on(read_state(self._folder), spare):
                 raise
             try:
                 judge = self._opener(spare)
@@ -141,6 +147,14 @@ class SlotInspectors:
             log.error("slot %s does not open, slot %s goes on: %s", content.slot, spare, error)
             self._back(f"slot {content.slot} does not open: {error}", spare)
             return _Active(self._folder.content() or content, judge)
+
+    def _mend(self) -> None:
+        try:
+            if self._folder.torn:  # else a start would wait for a deploy that copies
+                with self._folder.lock():
+                    self._folder.mend()
+        except DeployError as error:
+            log.error("what a deploy may have left half done is not put right: %s", error)
 
     def _run(self) -> None:
         while not self._end.is_set():
@@ -179,7 +193,9 @@ class SlotInspectors:
             log.error(
                 "%s; slot %s goes on", reason, self._active.content.slot, exc_info=not isinstance(error, JetspectError)
             )
-            self._back(reason, self._active.content.slot)
+            mine = self._active.content
+            # What judges may lie in no slot any more: two deploys in a row filled its place anew.
+            self._back(reason, mine.slot if self._folder.content_of(mine.slot) == mine else other(content.slot))
             self.on_change()
             return
         with self._lock:

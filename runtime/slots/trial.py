@@ -36,14 +36,17 @@ class Tally:
         self.frames = len(self._outcomes)
         self.errors = self._outcomes.count(ERROR)
 
-    def add(self, inspection: Inspection) -> bool:
-        """Count a frame; False where it says nothing of the bundle: it was lost before anything could judge it."""
+    def add(self, inspection: Inspection, *, throttled: bool = False) -> bool:
+        """Count a frame, without its latency where the device was slowed down.
+
+        False where it says nothing of the bundle: it was lost before anything could judge it.
+        """
         if inspection.lost_cause not in (None, LostCause.QUEUE_FULL):
             return False
         with self._lock:
             self._outcomes.append(_LETTERS[inspection.verdict])
             self.frames += 1
-            if inspection.lost_cause is None:
+            if inspection.lost_cause is None and not throttled:
                 self._latencies.append(inspection.timings.total_ms)
         return True
 

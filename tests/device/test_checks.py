@@ -110,6 +110,22 @@ def test_only_usb_cameras_must_stay_awake(nano: Path, tmp_path: Path) -> None:
     assert link_checks.check_usb_awake(tmp_path / "none").verdict == "skipped"
 
 
+def test_a_usb3_vision_camera_must_stay_awake_too(tmp_path: Path) -> None:
+    folder = "sys/bus/usb/devices/2-1"
+    for number, subclass in enumerate(("02", "05")):  # the first one is no camera
+        put(tmp_path, f"{folder}.{number}/power/control", "auto")
+        put(tmp_path, f"{folder}.{number}:1.0/bInterfaceClass", "ef")
+        put(tmp_path, f"{folder}.{number}:1.0/bInterfaceSubClass", subclass)
+    assert [path.name for path in link_checks.usb_cameras(tmp_path)] == ["2-1.1"]
+    assert link_checks.check_usb_awake(tmp_path).verdict == "warn"
+
+
+def test_a_driver_that_does_not_tell_its_state_is_judged_by_its_carrier(nano: Path) -> None:
+    assert network(nano, operstate="unknown", carrier="1", mtu="9000").verdict == "ok"
+    assert network(nano, operstate="unknown", carrier="0").verdict == "fail"
+    assert network(nano, operstate="down", carrier="1").verdict == "fail"
+
+
 def test_a_newer_python_is_told(nano: Path) -> None:
     info = device_info(nano)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from jetspect.device.board import Board
 from jetspect.device.gpu import Gpu, read_gpus
 from jetspect.device.info import device_info
 from jetspect.device.memory import Memory
-from jetspect.device.network import interface_to, receive_buffer_max
+from jetspect.device.network import interface_to, ipv4_of, read_interfaces, receive_buffer_max
 from jetspect.device.packages import installed_packages, upstream
 from jetspect.device.power_modes import read_power_modes
 from jetspect.device.sensors import Sensors
@@ -96,6 +97,16 @@ def test_the_way_to_a_camera_is_the_most_exact_route(tmp_path: Path) -> None:
     ways = [interface_to(a, tmp_path) for a in ("192.168.2.20", "10.0.0.1", "127.0.0.1", "camera-7")]
     assert ways == ["eth1", "eth0", "lo", None]
     assert interface_to("192.168.2.20", tmp_path / "none") is None
+
+
+def test_an_interface_of_this_machine_has_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (ipv4_of("lo"), ipv4_of("no-such-card")) == ("127.0.0.1", "")
+    assert {c.name: c.ipv4 for c in read_interfaces()} == {c.name: ipv4_of(c.name) for c in read_interfaces()}
+    info = device_info(unpack("agx-orin", tmp_path))
+    assert info.network[0].ipv4 == "", "the files of another machine do not tell"
+    told = replace(info, network=(replace(info.network[0], ipv4="192.168.2.7"),))
+    monkeypatch.setattr("jetspect.cli.device_info.device_info", lambda: told)
+    assert "eth0: up, 10000 Mbit/s, MTU 9000, 192.168.2.7" in jetspect("device", "info").stdout
 
 
 def test_half_written_and_odd_files_do_not_stop_the_others(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +12,17 @@ from boards import put, unpack
 from commands import jetspect
 
 from jetspect.device.power import set_power
-from jetspect.device.power_modes import read_power_modes
+from jetspect.device.power_changes import changes
+from jetspect.device.power_modes import PowerMode, read_power_modes
 from jetspect.device.sensors import Sensors
 from jetspect.errors import InputError, JetspectError
 
 _CLOCKS = """#!/bin/sh
 echo "$@" >> {root}/ran
-if [ "$1" = --store ]; then echo kept > "$2"; fi
+case "$1" in
+--store) echo "limits of $(cat {root}/var/lib/nvpmodel/status)" > "$2" ;;
+--restore) test "$(cat "$2")" = "limits of $(cat {root}/var/lib/nvpmodel/status)" || {{ echo wrong mode >&2; exit 4; }} ;;
+esac
 """
 
 
@@ -53,6 +58,61 @@ def test_clocks_are_kept_once_before_they_are_held(board: Path) -> None:
     assert first.undo == second.undo == (f"sudo jetson_clocks --restore {kept} && sudo rm {kept}",)
 
 
+def test_clocks_that_were_kept_in_one_mode_never_come_back_on_another(board: Path) -> None:
+    """The stand-in for jetson_clocks refuses that; the real one would not."""
+    kept = board / "run/jetspect-clocks.conf"
+    set_power("15W", clocks=True, root=board, user=0)
+    second = set_power("MAXN_SUPER", clocks=True, root=board, user=0)
+    assert second.did == (
+        f"jetson_clocks --restore {kept}",
+        "nvpmodel -m 2",
+        f"jetson_clocks --store {kept}",
+        "jetson_clocks",
+    )
+    assert second.undo == (
+        f"sudo jetson_clocks --restore {kept} && sudo rm {kept}",
+        "sudo jetspect device power set 0 --clocks",
+    )
+    assert kept.read_text() == "limits of pmode:0002\n"
+    assert set_power("25W", root=board, user=0).did == (f"jetson_clocks --restore {kept}", "nvpmodel -m 1")
+    assert not kept.exists()
+
+
+def test_a_change_names_the_knobs_that_differ() -> None:
+    def mode(cores: int, cpu: str, gpu: str, mask: str) -> PowerMode:
+        online = tuple(("CPU_ONLINE", f"CORE_{n}", str(int(n < cores))) for n in range(8))
+        more = (("CPU_A78_0", "MAX_FREQ", cpu), ("GPU", "MAX_FREQ", gpu), ("TPC_POWER_GATING", "TPC_PG_MASK", mask))
+        return PowerMode(0, "M", (*online, *more))
+
+    slow, fast = mode(4, "1497600", "612000000", "1"), mode(8, "1728000", "-1", "0")
+    assert changes(slow, fast) == (
+        "cores 4 -> 8",
+        "CPU_A78_0 1498 MHz -> 1728 MHz",
+        "GPU 612 MHz -> highest",
+        "TPC_POWER_GATING TPC_PG_MASK 1 -> 0",
+    )
+    assert changes(slow, replace(slow, settings=slow.settings[:-2])) == (
+        "GPU 612 MHz -> not set",
+        "TPC_POWER_GATING TPC_PG_MASK 1 -> not set",
+    )
+    assert changes(slow, slow) == changes(None, slow) == changes(slow, None) == ()
+
+
+@pytest.mark.parametrize("code", [0, 255])
+def test_a_mode_that_wants_a_reboot_is_told_whatever_the_exit_code(board: Path, code: int) -> None:
+    """Some versions note the mode already, and it does not hold before the reboot."""
+    told = "NVPM WARN: Reboot required for changing to this power mode: 2"
+    note = f'printf "pmode:%04d" "$2" > {board}/var/lib/nvpmodel/status'
+    tool(board, "nvpmodel", f'#!/bin/sh\n{note}\necho "{told}"\nexit {code}\n')
+    with pytest.raises(JetspectError, match="it needs a reboot for it; run: sudo nvpmodel -m 2, and answer"):
+        set_power("2", root=board, user=0)
+
+
+def test_thor_has_the_modes_of_its_documentation(tmp_path: Path) -> None:
+    modes = read_power_modes(unpack("thor", tmp_path)).modes
+    assert [(m.number, m.name) for m in modes] == [(0, "MAXN"), (1, "120W"), (2, "90W"), (3, "70W")]
+
+
 def test_who_is_not_root_gets_the_line_to_run_and_nothing_changes(board: Path) -> None:
     with pytest.raises(JetspectError, match=r"run: sudo jetspect device power set MAXN_SUPER --clocks$"):
         set_power("2", clocks=True, root=board, user=1000)
@@ -84,9 +144,14 @@ def test_the_command_shows_the_modes_and_what_a_change_did(board: Path, monkeypa
     assert shown[3] == "now: 6.6 W; cpu 1510 MHz, gpu 625 MHz, emc 2133 MHz"
     assert json.loads(jetspect("device", "power", "show", "--json").stdout)["mode"] == "25W"
     done = jetspect("device", "power", "set", "MAXN_SUPER").stdout.splitlines()
-    assert done == ["power mode: 25W -> MAXN_SUPER", "  ran:  nvpmodel -m 2", "  undo: sudo nvpmodel -m 1"]
+    assert done == [
+        "power mode: 25W -> MAXN_SUPER",
+        "  GPU 918 MHz -> highest",
+        "  ran:  nvpmodel -m 2",
+        "  undo: sudo nvpmodel -m 1",
+    ]
     told = json.loads(jetspect("device", "power", "set", "2", "--json").stdout)
-    assert told == {"before": "MAXN_SUPER", "after": "MAXN_SUPER", "did": [], "undo": []}
+    assert told == {"before": "MAXN_SUPER", "after": "MAXN_SUPER", "changes": [], "did": [], "undo": []}
 
 
 def test_a_machine_without_power_modes_says_so(tmp_path: Path) -> None:

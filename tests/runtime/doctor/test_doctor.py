@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,11 +19,13 @@ from commands import REPOSITORY, jetspect
 from jetspect.device.findings import Finding, fail, ok, skipped, warn
 from jetspect.device.software import Python
 from jetspect.errors import InputError, MissingDependencyError
-from jetspect.runtime.doctor import engine_checks, station_checks
+from jetspect.runtime.doctor import engine_checks, fixes, station_checks
 from jetspect.runtime.doctor.examine import examine, would_run
 from jetspect.runtime.doctor.patient import Patient, admit
 from jetspect.runtime.doctor.registry import Check, checks_for
+from jetspect.runtime.sources.gige import GigeSettings
 from jetspect.runtime.sources.gstreamer import GStreamerSettings
+from jetspect.runtime.sources.video import VideoSettings
 
 Station = Callable[..., Path]
 
@@ -110,6 +113,8 @@ def test_a_whole_station_passes_with_a_real_broker_and_certificates(
         answers(station(f'{tls}cert = "{c}"\nkey = "{k}"'), only="broker")["broker"] for c, k in (stranger, soon, ended)
     ]
     assert [f.verdict for f in found] == ["fail", "warn", "fail"]
+    assert found[0].fix.startswith(f"openssl s_client -connect 127.0.0.1:{broker.port} -verify_return_error -CAfile ")
+    assert found[2].fix == f"openssl x509 -noout -subject -dates -in {ended[0]}"
     assert "ended at" in found[2].reason
 
 
@@ -162,6 +167,30 @@ def test_a_stream_must_deliver_a_frame() -> None:
     assert camera("videotestsrc ! video/x-raw,width=64,height=48") == ok("a frame of 64 x 48 px came")
     missing = camera("filesrc location=/nowhere.mp4 ! decodebin")
     assert (missing.verdict, "nowhere.mp4" in missing.reason) == ("fail", True)
+    assert missing.fix == "gst-launch-1.0 -v filesrc location=/nowhere.mp4 ! decodebin ! fakesink"
+
+
+def test_a_failing_line_names_something_to_type(station: Station, tmp_path: Path) -> None:
+    told = answers(station('[source]\nkind = "folder"\npath = "nowhere"\n[broker]\nport = 1\nhost = "127.0.0.1"'))
+    assert told["camera"].fix == f"ls -ld {tmp_path / 'nowhere'}"
+    assert told["broker"].fix == "nc -vz 127.0.0.1 1"
+    assert fixes.for_camera(GigeSettings(ip="192.0.2.1")).startswith("arv-tool-0.8 ")
+    assert fixes.for_camera(VideoSettings(device="rtsp://u:secret@c/1")).startswith(
+        "gst-discoverer-1.0 rtsp://u:PASSWORD@c/1 "
+    )
+    csi = GStreamerSettings(pipeline="nvarguscamerasrc ! video/x-raw(memory:NVMM),width=8 ! appsink name=a sync=false")
+    assert fixes.for_camera(csi) == "gst-launch-1.0 -v nvarguscamerasrc ! 'video/x-raw(memory:NVMM),width=8' ! fakesink"
+    secret = GStreamerSettings(pipeline="rtspsrc location=rtsp://u:secret@c/1 user-pw=secret ! decodebin ! appsink")
+    assert "secret" not in fixes.for_camera(secret)
+    assert fixes.for_camera(VideoSettings(device="0")).startswith("v4l2-ctl --list-devices ")
+
+
+def test_slots_and_engines_need_room_too(tmp_path: Path, station: Station) -> None:
+    file = station("[engine]\nkind = 'tensorrt'\nfolder = 'engines'")
+    file.write_text(file.read_text().replace("path = ", "slots = "))
+    found = station_checks.folders_of(admit(file))
+    assert found["engine"][0] == tmp_path / "engines"
+    assert found["slots"][0] == REPOSITORY / "bundles" / "metal-demo"
 
 
 def test_a_bundle_on_a_board_takes_the_graph_that_its_tensorrt_reads(tmp_path: Path) -> None:
@@ -196,5 +225,30 @@ def test_tensorrt_that_this_python_does_not_see_names_the_environment_to_make(tm
 
 def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
-    told = station_checks.check_folder(tmp_path / "a" / "b", 1)
-    assert (told.verdict, told.fix) == ("fail", f"sudo chown $USER {tmp_path}")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    missing, there = tmp_path / "a" / "my b", tmp_path / "there"
+    there.mkdir()
+    found = [station_checks.check_folder(path, 1) for path in (missing, there)]
+    assert [(f.verdict, f.fix) for f in found] == [
+        ("fail", f"sudo install -d -o root -m 750 '{missing}'"),
+        ("fail", f"sudo chown root {there}"),
+    ]
+
+
+def test_nobody_is_told_to_take_a_folder_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    told = station_checks.check_folder(Path("/var/lib"), 1)
+    assert told.verdict == "fail"
+    assert "a folder of its own" in told.reason
+    assert re.fullmatch(r"sudo install -d -o \S+ -m 750 /var/lib/jetspect", told.fix)
+
+
+def test_a_station_whose_slots_are_empty_would_not_run(tmp_path: Path, station: Station) -> None:
+    file = station()
+    file.write_text(file.read_text().replace("path = ", "slots = "))
+    for slots in ("nowhere", tmp_path):
+        file.write_text(re.sub("slots = .*", f'slots = "{slots}"', file.read_text()))
+        told = answers(file)
+        assert (told["bundle"].verdict, told["bundle"].fix) == ("fail", "jetspect device deploy BUNDLE")
+        assert "nothing is deployed in" in told["bundle"].reason
+        assert (told["graph"].verdict, told["golden tiles"].verdict) == ("skipped", "skipped")

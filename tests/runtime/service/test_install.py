@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -12,6 +14,9 @@ from pathlib import Path
 
 import pytest
 from commands import Done, jetspect
+
+from jetspect.runtime.service.advice import refused
+from jetspect.runtime.service.install import uninstall
 
 STATION = Path("/etc/jetspect/station.toml")
 RESULTS = {"outbox": {"path": "/var/lib/jetspect/outbox.sqlite"}}
@@ -65,8 +70,14 @@ def files(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def test_the_unit_satisfies_systemd_and_its_exposure_is_low(root: Path, station: Callable[..., Path]) -> None:
-    station(evidence={"folder": "/data/evidence"})
+CSI = {"kind": "gstreamer", "pipeline": "nvarguscamerasrc ! nvvidconv ! video/x-raw,format=BGRx ! appsink"}
+
+
+@pytest.mark.parametrize("source", [{"kind": "synthetic"}, CSI])
+def test_the_unit_satisfies_systemd_and_its_exposure_is_low(
+    root: Path, station: Callable[..., Path], source: dict[str, object]
+) -> None:
+    station(evidence={"folder": "/data/evidence"}, source=source)
     done = install(root)
     assert done.returncode == 0, done.stderr
     units = root / "usr/lib/systemd/system"
@@ -79,6 +90,21 @@ def test_the_unit_satisfies_systemd_and_its_exposure_is_low(root: Path, station:
     exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged.stdout)
     assert exposure is not None, judged.stderr
     assert float(exposure[1]) <= LIMIT
+
+
+def test_a_csi_camera_is_found_again_when_its_daemon_starts_anew(root: Path, station: Callable[..., Path]) -> None:
+    """The daemon makes another socket in /tmp then; one that was bound by itself would stay the old one."""
+    station(source=CSI)
+    (root / "tmp").mkdir()
+    assert install(root).returncode == 0
+    lines = (root / UNIT).read_text().splitlines()
+    assert {"PrivateTmp=no", "ReadWritePaths=/tmp"} <= set(lines)
+    assert not [line for line in lines if line.startswith("Bind")]
+    done = jetspect("device", "uninstall", "--root", root, "--json")
+    assert "/tmp" not in json.loads(done.stdout)["kept"]
+    station()
+    assert install(root).returncode == 0
+    assert "PrivateTmp=yes" in (root / UNIT).read_text()
 
 
 def test_verify_would_see_a_fault(root: Path, station: Callable[..., Path]) -> None:
@@ -221,3 +247,77 @@ def test_another_root_has_another_python(root: Path, station: Callable[..., Path
     station()
     done = jetspect("device", "install", STATION, "--root", root)
     assert (done.returncode, "name it with --python" in done.stderr) == (2, True)
+
+
+def test_files_that_the_user_may_not_read_are_named(
+    root: Path, station: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service would fail again and again until its start limit; install says it at once."""
+    key, folder, file = root / "etc/jetspect/station.key", root / "opt/jetspect/bin", root / STATION.relative_to("/")
+    key.write_text("k")
+    key.chmod(0o644)
+    station(broker={"host": "b"})
+    names = {"ca": "ca.pem", "cert": "station.pem", "key": "station.key"}
+    lines = [f'{name} = "{key.with_name(other)}"' for name, other in names.items()]
+    file.write_text("\n".join([file.read_text(), "[broker.tls]", *lines]))
+    assert install(root).returncode == 0
+    assert "may not" not in caplog.text
+    key.chmod(0o600)
+    folder.chmod(0o700)
+    assert install(root).returncode == 0
+    assert "jetspect may not read /etc/jetspect/station.key (" in caplog.text
+    assert "mode 0600); run: sudo chown jetspect /etc/jetspect/station.key" in caplog.text
+    assert "jetspect may not enter /opt/jetspect/bin (" in caplog.text
+
+
+def test_on_this_machine_the_rights_of_the_user_itself_count(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("")
+    file.chmod(0o600)
+    for user in ("nobody", "nobody-of-this-name"):
+        assert refused(file, user, Path("/")).startswith(f"{user} may not ")  # read it, or enter the folder of the test
+    mine = pwd.getpwuid(os.geteuid()).pw_name
+    assert refused(file, mine, Path("/")) == ""
+    file.chmod(0o060)
+    assert "mode 0060); run: sudo chown" in refused(file, mine, Path("/")), (
+        "root's rights over all files are no service's"
+    )
+    assert refused(tmp_path / "none", mine, Path("/")) == ""
+
+
+@pytest.mark.parametrize(
+    ("sections", "warned"),
+    [
+        ({"source": CSI}, True),
+        ({"source": CSI, "metrics": {"idle_s": 60}}, False),
+        ({"source": {**CSI, "timeout_s": 0}}, False),
+        ({}, False),
+    ],
+)
+def test_a_camera_that_runs_free_should_be_missed_when_it_is_silent(
+    root: Path,
+    station: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+    sections: dict[str, object],
+    warned: bool,
+) -> None:
+    station(**sections)
+    assert install(root).returncode == 0
+    assert ("[metrics] idle_s" in caplog.text) == warned
+
+
+def test_an_uninstall_forgets_that_the_service_failed(
+    root: Path, station: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A script stands in for systemctl, which needs a system that it runs; it does not know the unit, as after a reboot."""
+    station()
+    assert install(root).returncode == 0
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/ran\ntest "$1" != reset-failed\n')
+    (tools / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    monkeypatch.setattr("jetspect.runtime.service.install.is_live", lambda root: True)
+    uninstall("jetspect", root)
+    ran = (tmp_path / "ran").read_text().splitlines()
+    assert ran == ["disable --now jetspect.service", "reset-failed jetspect.service", "daemon-reload"]

@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Done, jetspect
+from commands import REPOSITORY, Done, jetspect
 
 from jetspect.errors import DeployError, JetspectError
 from jetspect.runtime.bundle import Bundle
@@ -19,6 +21,7 @@ from jetspect.runtime.config import StationConfig
 from jetspect.runtime.signing import make_keys, sign_bundle
 from jetspect.runtime.slots.deploy import deploy, roll_back
 from jetspect.runtime.slots.folder import SlotFolder
+from jetspect.runtime.slots.overview import overview
 from jetspect.runtime.slots.state import read_state
 
 Config = Callable[..., StationConfig]
@@ -106,21 +109,108 @@ def test_on_probation_the_way_back_is_kept(folder: SlotFolder, config: Config, v
     assert read_state(folder).probation is None
 
 
-def test_a_full_disk_leaves_both_slots_as_they_are(
-    folder: SlotFolder, config: Config, version: Version, put: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_bundle_that_only_looks_on_is_no_way_back(
+    folder: SlotFolder, config: Config, version: Version, put: Any
 ) -> None:
     put(version("1"))
+    deploy(version("2"), config(), folder, unsigned=True, shadow=True)
+    with pytest.raises(DeployError, match="slot b holds brightest 2, which was deployed with --shadow"):
+        roll_back(folder, "by hand", by_hand=True)
+    assert lie(folder)["live"] == "a"
+    assert [view.shadow for view in overview(folder).slots] == [False, True]
+    roll_back(folder, "by hand", by_hand=True, force=True)
+    assert [(view.live, view.shadow, view.on_probation) for view in overview(folder).slots] == [
+        (False, False, False),
+        (True, False, True),
+    ]
+    assert roll_back(folder, "worse").slot == "a"
+
+
+def test_what_a_killed_fill_moved_away_is_put_back(folder: SlotFolder, version: Version, put: Any) -> None:
+    """Between its two renames the spare is only there under another name."""
+    put(version("1"))
     put(version("2"))
-    before = lie(folder)
+    (folder.path / "a").rename(folder.path / ".a.old")
+    assert roll_back(folder, "by hand", by_hand=True).slot == "a"
+    assert lie(folder) == {"a": "1", "b": "2", "live": "a"}
+    (folder.path / "b").rename(folder.path / ".b.old")
 
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
+    def die(step: str) -> None:
+        if step.startswith("write "):
+            raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
-        with pytest.raises(DeployError, match="No space left on device"):
-            deploy(version("3"), config(), folder, unsigned=True, force=True)
-    assert lie(folder) == before
+    with pytest.raises(DeployError, match="No space left"):
+        SlotFolder(folder.path, die).fill("b", {"x": b""}, lambda _: None)
+    assert lie(folder) == {"a": "1", "b": "2", "live": "a"}
+
+
+FULL_DISK = """
+import sys
+from pathlib import Path
+from jetspect.errors import DeployError
+from jetspect.runtime.config import load_station
+from jetspect.runtime.publishing.outbox import Outbox
+from jetspect.runtime.slots import room
+from jetspect.runtime.slots.deploy import deploy
+from jetspect.runtime.slots.folder import SlotFolder
+from jetspect.runtime.slots.overview import overview
+
+config = load_station(Path(sys.argv[1]))
+folder, filler = SlotFolder(config.bundle.slots), config.bundle.slots.with_name("filler")
+
+def bring(path):
+    try:
+        deploy(Path(path), config, folder, unsigned=True, force=True)
+    except DeployError as error:
+        print(error)
+    print(*(f"{v.bundle}{' live' * v.live}{v.fault}" for v in overview(folder).slots), sep=", ")
+
+def fill():
+    with filler.open("ab", 0) as file:
+        try:
+            while file.write(bytes(4096)) == 4096:
+                pass
+        except OSError:
+            pass
+
+with Outbox(config.outbox.path) as outbox:
+    bring(sys.argv[2])
+    bring(sys.argv[3])
+    filler.write_bytes(bytes(10 * 2**20))
+    bring(sys.argv[4])  # refused before it takes room
+    outbox.commit("t", lambda seq, event: bytes(20_000))
+    room.space = lambda path: None  # from here on the room is not looked at
+    fill()
+    bring(sys.argv[4])
+    filler.unlink()
+    bring(sys.argv[4])
+"""
+
+
+def test_a_full_disk_leaves_both_slots_as_they_are(tmp_path: Path, version: Version) -> None:
+    """On a real disk of 32 MB: a tmpfs in a mount namespace of its own."""
+    disk, file = tmp_path / "disk", tmp_path / "station.toml"
+    disk.mkdir()
+    file.write_text(
+        f"""
+        station = {{site = "s", area = "a", line = "l", unit = "u"}}
+        source = {{kind = "synthetic"}}
+        engine = {{threads = 1}}
+        bundle = {{slots = "{disk}/slots"}}
+        outbox = {{path = "{disk}/o"}}
+        """
+    )
+    script = f'mount -t tmpfs -o size=32m tmpfs "{disk}" && exec "$0" -c "$@"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, FULL_DISK, file]
+    done = subprocess.run(
+        [*map(str, command), *(version(n) for n in "123")], cwd=REPOSITORY, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, refused, same, full, still, third = done.stdout.splitlines()
+    assert (first, second) == ("brightest 1 live, empty", "brightest 1, brightest 2 live")
+    assert re.search(r"has \d+ MiB of room and a deploy of this bundle needs 17, of which 16 stay for results", refused)
+    assert "No space left on device" in full
+    assert (same, still, third) == (second, second, "brightest 3 live, brightest 2")
 
 
 def test_everything_is_on_the_disk_before_the_name_that_makes_it_count(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -50,3 +51,28 @@ def test_a_deploy_builds_what_the_running_station_then_takes(
         plan.unlink()
     with pytest.raises(EngineMissingError, match="jetspect build"), build_station(settings):
         pass
+
+
+def test_where_the_engine_is_chosen_tensorrt_is_built_so_that_it_can_be(
+    folder: SlotFolder,
+    config: Callable[..., StationConfig],
+    version: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A choice that was made before the engine was there is made again; one that cannot be built is told, and no obstacle."""
+    monkeypatch.setattr("jetspect.runtime.engines.auto._TRIAL_S", 0.02)
+    monkeypatch.setenv("JETSPECT_ENGINE_DIR", str(tmp_path / "engines"))
+    monkeypatch.setenv("JETSPECT_CACHE", str(tmp_path / "cache"))
+    settings = config(engine={"kind": "auto"})
+    machine = Machine(monkeypatch)
+    machine.install().start = "no memory"
+    deploy(version("1"), settings, folder, unsigned=True)
+    assert "no TensorRT engine can be built, so another one will judge" in caplog.text
+    machine.install()
+    deploy(version("2"), settings, folder, unsigned=True, force=True)
+    assert list((tmp_path / "engines").glob("*.engine"))
+    trials = [json.loads(path.read_text())["trials"] for path in (tmp_path / "cache" / "choices").iterdir()]
+    timed = [sorted(t["kind"] for t in each if t["median_ms"] is not None) for each in trials]
+    assert sorted("tensorrt" in kinds for kinds in timed) == [False, True]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from jetspect.runtime.judging import open_judge
 from jetspect.runtime.publishing.broker import BrokerSettings
 from jetspect.runtime.publishing.outbox import Outbox
 from jetspect.runtime.publishing.subscriber import MqttSubscriber
-from jetspect.runtime.slots.deploy import roll_back
+from jetspect.runtime.slots.deploy import deploy, roll_back
 from jetspect.runtime.slots.folder import SlotFolder
 from jetspect.runtime.slots.probation import Supervisor
 from jetspect.runtime.slots.settings import SlotSettings
@@ -108,6 +111,72 @@ def test_a_running_station_takes_the_new_bundle_and_drops_no_frame(
     assert health.slots.on_probation
 
 
+def test_a_rollback_of_its_own_is_published_with_its_reason(
+    config: Config, version: Version, put: Put, mosquitto: Callable[..., Any]
+) -> None:
+    put(version("1"))
+    broker = BrokerSettings(host="127.0.0.1", port=mosquitto().port)
+    seen: list[str] = []
+
+    def listen(item: Any, inspection: Any, message: Any) -> None:
+        seen.append(message.model.version)
+
+    settings = config(broker={"host": broker.host, "port": broker.port})
+    with build_station(settings, on_result=listen) as station, MqttSubscriber(broker, "#") as subscriber:
+        runner = threading.Thread(target=station.run)
+        runner.start()
+        wait_for(lambda: len(seen) > 32)
+        put(version("2", threshold=0.0))
+        wait_for(lambda: "2" in seen and seen[-1] == "1")
+        station.stop()
+        runner.join()
+        messages: dict[str, list[Any]] = {"meta": [], "health": []}
+        for topic, data in subscriber.messages(quiet_s=10):
+            message = json.loads(data)
+            messages.setdefault(topic.rsplit("/", 1)[1], []).append(message)
+            if message.get("state") == "offline":
+                break
+    metas, health = messages["meta"], messages["health"][-1]
+    told = [(m["model"]["version"], m["slots"]["live"], m["slots"]["event"]) for m in metas]
+    assert told[-2:] == [("2", "b", "deployed"), ("1", "a", "rolled_back")]
+    assert metas[-1]["slots"]["reason"].startswith("NOK rate: ")
+    (alarm,) = [alarm for alarm in health["alarms"] if alarm.startswith("slot_")]
+    assert alarm == f"slot_rolled_back: {metas[-1]['slots']['reason']}"
+    assert health["slots"]["event"] == "rolled_back"
+
+
+def test_a_clock_of_1970_that_is_set_in_mid_probation_changes_nothing(
+    folder: SlotFolder,
+    version: Version,
+    put: Put,
+    opened: Callable[..., SlotInspectors],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Early(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime(1970, 1, 1, 0, 0, 7, tzinfo=tz)  # a board without a battery starts here each time
+
+    with monkeypatch.context() as early:
+        early.setattr("jetspect.runtime.frames.datetime", Early)
+        put(version("1"))
+        put(version("2"))
+        first = opened(probation_minutes=1, min_frames=1)
+        first.inspect(frame())
+    assert first.info().at == Early.now(timezone.utc)
+    wait_for(lambda: first.info().frames == 1)
+    first.close()
+    again = opened(probation_minutes=1, min_frames=1)
+    again.inspect(frame())
+    assert (again.model.version, again.info().on_probation, again.info().frames) == ("2", True, 2)
+    again.close()
+    probation = read_state(folder).probation
+    assert probation is not None
+    assert probation.elapsed_s < 60
+    assert roll_back(folder, "by hand", by_hand=True).at.year > 2000
+    assert put(version("3")) == "b"
+
+
 def test_a_bundle_that_does_not_open_is_not_taken_and_the_reason_is_told(
     folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
 ) -> None:
@@ -122,6 +191,50 @@ def test_a_bundle_that_does_not_open_is_not_taken_and_the_reason_is_told(
     assert "slot a does not open: " in inspectors.info().reason
     assert "golden.npz changed" in inspectors.info().reason
     assert folder.current() == "b"
+
+
+def test_two_deploys_in_a_row_leave_a_slot_that_opens_to_go_back_to(
+    folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    """The second one fills the slot anew that the station still judges with; its name leads to a broken bundle now."""
+    put(version("1"))
+    inspectors = opened()
+    with folder.lock():  # the station does not look meanwhile
+        shutil.copytree(folder.place("a"), folder.place("b"))
+        broken = Path(shutil.copytree(folder.place("a"), folder.path / "broken"))
+        (broken / "golden.npz").write_bytes(b"bit rot")
+        shutil.rmtree(folder.place("a"))
+        broken.rename(folder.place("a"))
+        folder.switch("b")
+        folder.switch("a")
+    wait_for(lambda: inspectors.info().live == "b")
+    assert inspectors.info().event == "rolled_back"
+    assert folder.current() == "b"
+
+
+def test_a_bundle_that_only_looks_on_does_not_judge_because_the_live_one_is_damaged(
+    folder: SlotFolder, config: Config, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    put(version("1"))
+    deploy(version("2"), config(), folder, unsigned=True, shadow=True)
+    (folder.place("a") / "golden.npz").unlink()
+    with pytest.raises(BundleError, match=r"golden\.npz"):
+        opened()
+    assert folder.current() == "a"
+
+
+def test_the_station_starts_with_the_bundle_that_a_killed_deploy_had_moved_away(
+    folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    put(version("1"))
+    put(version("2"))
+    (folder.place("b") / "golden.npz").unlink()
+    folder.place("a").rename(folder.path / ".a.old")
+    assert opened().model.version == "1"
+    with folder.lock():
+        began = time.monotonic()
+        assert opened().model.version == "1"
+        assert time.monotonic() - began < 10, "a start waits for no deploy where nothing is to be put back"
 
 
 def test_a_damaged_live_slot_does_not_keep_the_station_from_starting(
@@ -183,6 +296,31 @@ def test_inspections_that_fail_send_it_back(
                 inspectors.inspect(frame())
     wait_for(lambda: inspectors.model.version == "1")
     assert inspectors.info().reason.startswith("errors: 2 of 2 inspections")
+
+
+def test_latencies_of_a_device_that_is_slowed_down_do_not_count(
+    folder: SlotFolder, version: Version, put: Put, opened: Callable[..., SlotInspectors]
+) -> None:
+    put(version("1"))
+    inspectors = opened()
+    inspectors.throttled_since = lambda began: "devfreq-gpu"
+    inspectors.inspect(frame())
+    inspectors.close()
+    record = read_state(folder).slots["a"].record
+    assert (len(record.outcomes), record.latency_ms) == (1, None)
+    inspectors = opened()
+    inspectors.inspect(frame())
+    inspectors.close()
+    assert read_state(folder).slots["a"].record.latency_ms is not None
+
+
+def test_the_station_tells_its_slots_when_the_device_is_slowed_down(config: Config, version: Version, put: Put) -> None:
+    put(version("1"))
+    with build_station(config()) as station:
+        parts = station._parts
+        assert isinstance(parts.inspector, SlotInspectors)
+        assert parts.device is not None
+        assert parts.inspector.throttled_since == parts.device.throttled_since
 
 
 def test_a_rollback_by_hand_is_taken_and_has_no_probation(
