@@ -93,15 +93,16 @@ def look(path: Path) -> LogState:
     if not log.header_is_whole():
         return LogState("the header of its log does not add up")
     current = (log.salts == log.salt).all(axis=1)
-    good = current & log.follows()
-    count = _count(good, ends=True)
+    whole = current & log.follows()
+    count = _count(whole, ends=True)
     blank = (log.salts == 0).all(axis=1)
     older = log.salt[0] - log.salts[:, 0]
     strange = ~current & ~blank & ((older == 0) | (older > _GENERATIONS))
-    # Of a write that was cut off, what ends it is missing; behind a frame that is broken, only damage leaves one.
-    if (current & log.commits)[count + 1 :].any() or strange[count:].any():
+    # Of a write that was cut off, what ends it is missing or broken; behind a broken frame, only damage leaves a whole one.
+    # That an end stands there is not enough: writes that were cut off one after the other at one place leave a mixture.
+    if (whole & log.commits)[count + 1 :].any() or strange[count:].any():
         return LogState(f"frame {count + 1} of its log does not add up, and there are more behind it")
-    return LogState(doubtful=count < len(good) and bool(blank[count] or (current & log.commits)[count]))
+    return LogState(doubtful=count < len(whole) and bool(blank[count] or (current & log.commits)[count]))
 
 
 def repaired(path: Path) -> bytes:

@@ -133,6 +133,23 @@ def test_a_torn_end_is_no_damage(dead: tuple[Path, dict[int, str]], left: int) -
         assert outbox.damaged == []
 
 
+def test_two_cut_writes_at_one_place_are_no_damage(dead: tuple[Path, dict[int, str]]) -> None:
+    """The first is cut in its last frame; of a second like it the first frame's page is cut at a block of memory."""
+    path, events = dead
+    frames = (wal(path).stat().st_size - 32) // FRAME
+    head = [wal(path).read_bytes()[32 + n * FRAME :][:8] for n in range(frames)]
+    before_last = max(n for n in range(frames - 1) if head[n][4:] != bytes(4))
+    assert head[-1][4:] != bytes(4)
+    for frame in (before_last + 1, frames - 1):
+        noise(path, 32 + (frame + 1) * FRAME - 50, 50)
+    assert before_last + 1 < frames - 1, "a commit of one frame has no such mixture"
+    assert look(wal(path)).damage == ""
+    with Outbox(path) as outbox:
+        assert outbox.damaged == []
+        assert kept(outbox) == {seq: event for seq, event in events.items() if seq < OLD + NEW}
+        assert put(outbox)[0] >= OLD + NEW
+
+
 def test_what_an_earlier_log_left_behind_the_end_is_no_damage(tmp_path: Path) -> None:
     """A log that began anew is written over the old one; its old frames, and a write that never ended, stay behind."""
     path = tmp_path / "o"
