@@ -4,14 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_FILES := setup.cfg pyproject.toml
 
-.PHONY: demo test lint types pytest system-test debian-root pycuda-test format clean
+.PHONY: demo test lint types pytest pytest-training pytest-rest system-test debian-root pycuda-test format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/jetspect demo --out demo
 
 test: system-test
 	$(MAKE) --jobs 2 debian-root $(VENV)/.stamp-test
-	$(MAKE) lint types pytest
+	$(MAKE) lint
+	$(MAKE) --jobs 2 --output-sync types pytest-training
+	$(MAKE) pytest-rest
 
 lint: $(VENV)/.stamp-test
 	$(BIN)/ruff check .
@@ -20,13 +22,15 @@ lint: $(VENV)/.stamp-test
 types: $(VENV)/.stamp-test
 	$(BIN)/mypy
 
-# One thread each, which is enough for tracing models. The first part waits for brokers and cameras much of its time, so that three
-# share two cores. What trains and traces runs in processes of its own: in one that had run all other tests before, torch ended now
-# and then by a segmentation fault.
+# One thread each, which is enough for tracing models. What trains and traces runs in processes of its own: in one that had run all
+# other tests before, torch ended now and then by a segmentation fault. The rest waits for brokers and cameras much of its time, so
+# that three share two cores.
 TRAINING := tests/models tests/training tests/test_systems.py
-pytest: $(VENV)/.stamp-test system-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist worksteal $(foreach path,$(TRAINING),--ignore $(path))
+pytest: pytest-training pytest-rest
+pytest-training: $(VENV)/.stamp-test system-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal $(TRAINING)
+pytest-rest: $(VENV)/.stamp-test system-test
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist worksteal $(foreach path,$(TRAINING),--ignore $(path))
 
 format: $(VENV)/.stamp-test
 	$(BIN)/ruff check --fix .
